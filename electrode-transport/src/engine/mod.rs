@@ -1,0 +1,267 @@
+//! Everything about the contract that needs no I/O: datagrams, calls and time go in, datagrams and
+//! wake-ups come out.
+//!
+//! A backend owns an [`Engine`] behind a lock and is a [`Host`]: it feeds
+//! [`handle_datagram`](Engine::handle_datagram) and [`handle_timeout`](Engine::handle_timeout),
+//! sends what is in the [`outbox`](Engine::outbox), and wakes the [`WakeList`]. [`GroupHandle`] is
+//! the contract over any host. The engine decides nothing about consensus: it asks
+//! [`Acceptor`](crate::rules::Acceptor) and [`Tally`](crate::rules::Tally).
+
+mod group;
+mod handle;
+mod inbox;
+mod leader;
+mod outbox;
+mod peer;
+mod ring;
+mod seat;
+mod wakers;
+mod window;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+pub use handle::{GroupHandle, Host};
+pub use outbox::{Outbox, Transmit};
+pub use wakers::WakeList;
+
+use crate::config::{EndpointConfig, GroupConfig};
+use crate::contract::Result;
+use crate::error::{ConfigError, TransportError};
+use crate::ident::{GroupId, Time};
+use crate::stats::{Counter, Stats};
+use crate::wire::Header;
+
+use group::Group;
+use seat::Seat;
+
+/// What groups share on their endpoint: the way out, the counters, the configuration.
+#[derive(Debug)]
+pub(crate) struct Io {
+    pub(crate) config: EndpointConfig,
+    pub(crate) outbox: Outbox,
+    pub(crate) stats: Stats,
+    pub(crate) wakes: WakeList,
+    /// A caller was turned away because the outbox was full.
+    turned_away: bool,
+}
+
+impl Io {
+    /// Whether a caller's frame can be queued; notes that one was turned away if not.
+    pub(crate) fn has_room(&mut self) -> bool {
+        let room = !self.outbox.is_full();
+        self.turned_away |= !room;
+        room
+    }
+
+    /// Queues a frame for every other member: encoded once.
+    pub(crate) fn send_all(&mut self, seat: &Seat, header: Header, body: &[u8]) {
+        let to = seat.others().filter_map(|index| seat.address(index));
+        let count = self.outbox.push(header, body, self.config.key.as_ref(), to);
+        self.stats.add(Counter::TxDatagrams, count as u64);
+    }
+
+    /// Queues a frame for one member.
+    pub(crate) fn send_one(&mut self, header: Header, body: &[u8], to: SocketAddr) {
+        let count = self.outbox.push(header, body, self.config.key.as_ref(), [to]);
+        self.stats.add(Counter::TxDatagrams, count as u64);
+    }
+
+    /// Queues a reply, unless the way out is full: a reply can always be asked for again.
+    pub(crate) fn reply(&mut self, header: Header, to: SocketAddr) {
+        if self.outbox.is_full() {
+            self.stats.add(Counter::TxRepliesDropped, 1);
+        } else {
+            self.send_one(header, &[], to);
+        }
+    }
+}
+
+/// One open group as a handle names it: a group opened again under the same id is another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GroupKey {
+    pub(crate) group: GroupId,
+    epoch: u64,
+}
+
+/// One endpoint's state for all of its groups.
+#[derive(Debug)]
+pub struct Engine {
+    io: Io,
+    groups: BTreeMap<GroupId, (u64, Group)>,
+    epochs: u64,
+    /// No timer is due before this. A lower bound: it may be early, never late.
+    next_timeout: Option<Time>,
+    closed: bool,
+}
+
+impl Engine {
+    /// An endpoint without groups.
+    ///
+    /// # Errors
+    /// [`ConfigError`] as [`EndpointConfig::validate`].
+    pub fn new(config: EndpointConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            io: Io {
+                config,
+                outbox: Outbox::default(),
+                stats: Stats::default(),
+                wakes: WakeList::default(),
+                turned_away: false,
+            },
+            groups: BTreeMap::new(),
+            epochs: 0,
+            next_timeout: None,
+            closed: false,
+        })
+    }
+
+    /// Opens a group.
+    ///
+    /// # Errors
+    /// [`ConfigError`] as [`GroupConfig::validate`], or [`ConfigError::GroupOpen`];
+    /// [`TransportError::Closed`] on a closed endpoint.
+    pub fn open(&mut self, config: GroupConfig) -> Result<GroupKey> {
+        if self.closed {
+            return Err(TransportError::Closed);
+        }
+        config.validate(&self.io.config)?;
+        let group = config.group;
+        if self.groups.contains_key(&group) {
+            return Err(ConfigError::GroupOpen { group }.into());
+        }
+        self.epochs += 1;
+        let opened = Group::new(config, &self.io.config)?;
+        self.groups.insert(group, (self.epochs, opened));
+        Ok(GroupKey { group, epoch: self.epochs })
+    }
+
+    /// Closes a group; its waiting tasks are woken and find it closed.
+    pub fn close(&mut self, key: GroupKey) {
+        if self.groups.get(&key.group).is_some_and(|(epoch, _)| *epoch == key.epoch)
+            && let Some((_, mut group)) = self.groups.remove(&key.group)
+        {
+            group.fire_all(&mut self.io);
+        }
+    }
+
+    /// Closes the endpoint with all of its groups, and sends nothing any more.
+    pub fn close_all(&mut self) {
+        self.closed = true;
+        for (_, mut group) in core::mem::take(&mut self.groups).into_values() {
+            group.fire_all(&mut self.io);
+        }
+        self.io.outbox = Outbox::default();
+        self.next_timeout = None;
+    }
+
+    /// A group with what it needs of the endpoint.
+    fn group(&mut self, key: GroupKey) -> Result<(&mut Group, &mut Io)> {
+        match self.groups.get_mut(&key.group) {
+            Some((epoch, group)) if *epoch == key.epoch => Ok((group, &mut self.io)),
+            _ => Err(TransportError::Closed),
+        }
+    }
+
+    /// As [`group`](Self::group), for calls that may start a timer.
+    fn group_and_timer<T>(
+        &mut self,
+        key: GroupKey,
+        call: impl FnOnce(&mut Group, &mut Io) -> Result<T>,
+    ) -> Result<T> {
+        let (group, io) = self.group(key)?;
+        let result = call(group, io);
+        let timeout = group.next_timeout();
+        self.expect_timeout(timeout);
+        result
+    }
+
+    fn expect_timeout(&mut self, timeout: Option<Time>) {
+        self.next_timeout = match (self.next_timeout, timeout) {
+            (Some(current), Some(new)) => Some(current.min(new)),
+            (current, new) => current.or(new),
+        };
+    }
+
+    /// Takes in a datagram. Whatever it holds, it ends in exactly one `Rx*` counter.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        let (header, body) = match Header::decode(datagram) {
+            Ok(frame) => frame,
+            Err(error) => return self.io.stats.add(error.into(), 1),
+        };
+        if body.len() > self.io.config.body_len_max() {
+            return self.io.stats.add(Counter::RxLength, 1);
+        }
+        if header.cluster != self.io.config.cluster {
+            return self.io.stats.add(Counter::RxForeignCluster, 1);
+        }
+        let Some((_, group)) = self.groups.get_mut(&header.group) else {
+            return self.io.stats.add(Counter::RxUnknownGroup, 1);
+        };
+        group.handle_frame(&header, datagram, from, &mut self.io, now);
+        let timeout = group.next_timeout();
+        self.expect_timeout(timeout);
+    }
+
+    /// Retransmits what is due. Cheap if nothing is.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.next_timeout.is_none_or(|due| due > now) {
+            return;
+        }
+        let mut next: Option<Time> = None;
+        for (_, group) in self.groups.values_mut() {
+            group.handle_timeout(&mut self.io, now);
+            let timeout = group.next_timeout();
+            next = match (next, timeout) {
+                (Some(current), Some(new)) => Some(current.min(new)),
+                (current, new) => current.or(new),
+            };
+        }
+        self.next_timeout = next;
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, at the earliest.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        self.next_timeout
+    }
+
+    /// What waits to be sent.
+    pub const fn outbox(&mut self) -> &mut Outbox {
+        &mut self.io.outbox
+    }
+
+    /// The outbox has been emptied as far as the network takes it: whoever was turned away because
+    /// it was full may try again. Call it after every flush.
+    pub fn flushed(&mut self) {
+        if self.io.turned_away && !self.io.outbox.is_full() {
+            self.io.turned_away = false;
+            for (_, group) in self.groups.values_mut() {
+                group.fire_window(&mut self.io);
+            }
+        }
+    }
+
+    /// The counters, for the backend to add its own.
+    pub const fn stats(&mut self) -> &mut Stats {
+        &mut self.io.stats
+    }
+
+    /// The endpoint's configuration.
+    #[must_use]
+    pub const fn config(&self) -> &EndpointConfig {
+        &self.io.config
+    }
+
+    /// Whether the endpoint was closed.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whom to wake, once the lock is released.
+    pub fn take_wakes(&mut self) -> WakeList {
+        core::mem::take(&mut self.io.wakes)
+    }
+}

@@ -1,0 +1,76 @@
+//! Admission (invariant 10): who may reach the rules.
+
+use crate::ident::{ClusterId, Incarnation, MEMBERS_MAX, MemberIndex};
+use crate::wire::{DESTINATION_ALL, Header};
+
+/// Why a well-formed frame does not reach the rules. Each has its own counter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Another deployment's frame.
+    ForeignCluster = 1,
+    /// From a membership that this node has left behind.
+    StaleIncarnation,
+    /// From a membership that this node has not heard of yet.
+    FutureIncarnation,
+    /// The sender's index names no other member.
+    NotMember,
+    /// The frame is addressed to another member.
+    Misdirected,
+    /// The sender's address is not the member's.
+    WrongAddress,
+    /// A key is configured and the tag is missing or wrong, or a tag came and no key is configured.
+    BadTag,
+}
+
+/// What a frame must match to reach the rules of one group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Gate {
+    /// This deployment.
+    pub cluster: ClusterId,
+    /// The membership in force.
+    pub incarnation: Incarnation,
+    /// This node's own index.
+    pub own: MemberIndex,
+    /// How many members the membership has, 1 to 32.
+    pub members: u8,
+    /// One if a key is configured, else zero.
+    pub keyed: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<Gate>() == 16);
+
+impl Gate {
+    /// Checks everything about a frame of this group except address and tag, which the caller
+    /// compares with the returned member's: only it can see them.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    #[inline(always)]
+    pub fn admit(&self, header: &Header) -> Result<MemberIndex, Refusal> {
+        if header.cluster.0 != self.cluster.0 {
+            return Err(Refusal::ForeignCluster);
+        }
+        if header.incarnation.0 < self.incarnation.0 {
+            return Err(Refusal::StaleIncarnation);
+        }
+        if header.incarnation.0 > self.incarnation.0 {
+            return Err(Refusal::FutureIncarnation);
+        }
+        if header.is_tagged() != (self.keyed != 0) {
+            return Err(Refusal::BadTag);
+        }
+        let sender = header.sender.0;
+        if sender as usize >= MEMBERS_MAX || sender >= self.members || sender == self.own.0 {
+            return Err(Refusal::NotMember);
+        }
+        if header.destination != DESTINATION_ALL && header.destination != self.own.0 {
+            return Err(Refusal::Misdirected);
+        }
+        Ok(header.sender)
+    }
+}

@@ -1,0 +1,280 @@
+//! The leader's rule: which acknowledgement is a vote, and when votes are a quorum.
+//!
+//! Because an acknowledgement is cumulative (invariant 3), one watermark a member says everything
+//! that a set of voters for each slot would: the quorum's watermark is the highest slot that enough
+//! members' watermarks have reached. There is no window entry to recycle and no bit to count twice.
+
+use crate::ident::{Ballot, MEMBERS_MAX, MemberIndex, MemberSet, Slot};
+
+/// Voters, and how many of them it takes. All zero is met by nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct VoterSet {
+    /// Whose acknowledgements count.
+    pub members: MemberSet,
+    /// How many of them make a quorum. Zero never does.
+    pub needed: u32,
+}
+
+/// The quorum rule in force: one voter set, or two of which each must be met (a joint phase).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Voters {
+    /// The voters of the membership.
+    pub current: VoterSet,
+    /// In a joint phase the other set; otherwise without members.
+    pub joint: VoterSet,
+}
+
+impl Voters {
+    /// Everybody whose acknowledgement counts in either set.
+    #[must_use]
+    pub const fn all(&self) -> MemberSet {
+        MemberSet(self.current.members.0 | self.joint.members.0)
+    }
+}
+
+/// What a leader makes of an acknowledgement. Each has its own counter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum TallyVerdict {
+    /// Counted, and a new quorum is there.
+    Quorum = 1,
+    /// Counted; no new quorum yet.
+    Counted,
+    /// It says nothing new.
+    Repeat,
+    /// Not the ballot that is led, or none is.
+    Stale,
+    /// The index names no member.
+    NotMember,
+    /// It claims more than was ever sent.
+    Beyond,
+}
+
+/// The leader's state for one group. All zero is a valid start: it leads nothing and counts nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Tally {
+    ballot: Ballot,
+    sent: Slot,
+    quorum: Slot,
+    probe_sent: u64,
+    probe_quorum: u64,
+    voters: Voters,
+    members: u32,
+    own: u32,
+    acked: [u64; MEMBERS_MAX],
+    probed: [u64; MEMBERS_MAX],
+}
+
+const _: () = assert!(size_of::<Tally>() == 64 + 2 * 8 * MEMBERS_MAX);
+
+impl Tally {
+    /// Begins to count at `ballot`, with nothing acknowledged and nothing sent beyond `sent`.
+    #[must_use]
+    pub fn lead(ballot: Ballot, sent: Slot, voters: Voters, members: u8, own: MemberIndex) -> Self {
+        Self {
+            ballot,
+            sent,
+            voters,
+            members: if members as usize > MEMBERS_MAX {
+                MEMBERS_MAX as u32
+            } else {
+                members as u32
+            },
+            own: own.0 as u32,
+            ..Self::default()
+        }
+    }
+
+    /// Slots through `through` are about to be sent: acknowledgements of them are believable.
+    /// Call it before the frame leaves. Never goes back.
+    #[inline(always)]
+    pub fn arm(&mut self, through: Slot) {
+        if through.0 > self.sent.0 {
+            self.sent = through;
+        }
+    }
+
+    /// Counts `member`'s acknowledgement of every slot through `through` at `ballot`.
+    #[inline(always)]
+    pub fn ack(&mut self, ballot: Ballot, member: MemberIndex, through: Slot) -> TallyVerdict {
+        let index = member.0 as usize;
+        if index >= MEMBERS_MAX || member.0 as u32 >= self.members {
+            return TallyVerdict::NotMember;
+        }
+        if ballot.0 == 0 || ballot.0 != self.ballot.0 {
+            return TallyVerdict::Stale;
+        }
+        if through.0 > self.sent.0 {
+            return TallyVerdict::Beyond;
+        }
+        if through.0 <= self.acked[index] {
+            return TallyVerdict::Repeat;
+        }
+        self.acked[index] = through.0;
+        let reached = self.reached(&self.acked, self.quorum.0);
+        if reached > self.quorum.0 {
+            self.quorum = Slot(reached);
+            return TallyVerdict::Quorum;
+        }
+        TallyVerdict::Counted
+    }
+
+    /// Starts a leadership probe and returns its number. The leader's own voice is in it.
+    pub fn start_probe(&mut self) -> u64 {
+        self.probe_sent = self.probe_sent.saturating_add(1);
+        let own = self.own as usize;
+        if own < MEMBERS_MAX {
+            self.probed[own] = self.probe_sent;
+        }
+        self.probe_quorum = self.reached(&self.probed, self.probe_quorum);
+        self.probe_sent
+    }
+
+    /// Counts `member`'s answer to probe `number`, and so to every earlier one, at `ballot`.
+    #[inline(always)]
+    pub fn probe_ack(&mut self, ballot: Ballot, member: MemberIndex, number: u64) -> TallyVerdict {
+        let index = member.0 as usize;
+        if index >= MEMBERS_MAX || member.0 as u32 >= self.members {
+            return TallyVerdict::NotMember;
+        }
+        if ballot.0 == 0 || ballot.0 != self.ballot.0 {
+            return TallyVerdict::Stale;
+        }
+        if number > self.probe_sent {
+            return TallyVerdict::Beyond;
+        }
+        if number <= self.probed[index] {
+            return TallyVerdict::Repeat;
+        }
+        self.probed[index] = number;
+        let reached = self.reached(&self.probed, self.probe_quorum);
+        if reached > self.probe_quorum {
+            self.probe_quorum = reached;
+            return TallyVerdict::Quorum;
+        }
+        TallyVerdict::Counted
+    }
+
+    /// The highest of `marks` above `floor` that a quorum has reached; `floor` if none is.
+    #[inline(always)]
+    fn reached(&self, marks: &[u64; MEMBERS_MAX], floor: u64) -> u64 {
+        let mut best = floor;
+        for (index, &mark) in marks.iter().enumerate() {
+            if index as u32 >= self.members {
+                break;
+            }
+            if mark > best && self.met(marks, mark) {
+                best = mark;
+            }
+        }
+        best
+    }
+
+    /// Whether enough voters of each set have a mark of at least `level`.
+    #[inline(always)]
+    fn met(&self, marks: &[u64; MEMBERS_MAX], level: u64) -> bool {
+        let mut there = 0u32;
+        for (index, &mark) in marks.iter().enumerate() {
+            if index as u32 >= self.members {
+                break;
+            }
+            if mark >= level {
+                there |= 1 << index;
+            }
+        }
+        let enough = |set: &VoterSet| {
+            set.needed != 0 && MemberSet(there & set.members.0).count() >= set.needed
+        };
+        enough(&self.voters.current)
+            && (self.voters.joint.members.0 == 0 || enough(&self.voters.joint))
+    }
+
+    /// The same leadership under a new membership: `old_index` tells where each of its members sat.
+    ///
+    /// Acknowledgements of those who stay keep counting; those who left are forgotten. The watermark
+    /// never falls: what a quorum of an earlier membership stored stays told.
+    #[must_use]
+    pub fn reseated(
+        &self,
+        voters: Voters,
+        members: u8,
+        own: MemberIndex,
+        old_index: impl Fn(MemberIndex) -> Option<MemberIndex>,
+    ) -> Self {
+        let mut seated = Self::lead(self.ballot, self.sent, voters, members, own);
+        for index in 0..seated.members as usize {
+            let Some(old) = old_index(MemberIndex(index as u8)) else { continue };
+            if let Some(&acked) = self.acked.get(old.0 as usize) {
+                seated.acked[index] = acked;
+            }
+        }
+        seated.probe_sent = self.probe_sent;
+        seated.probe_quorum = self.probe_quorum;
+        seated.quorum = Slot(seated.reached(&seated.acked, self.quorum.0));
+        seated
+    }
+
+    /// The led ballot, [`Ballot::NONE`] if nothing is led.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// The highest slot sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sent(&self) -> Slot {
+        self.sent
+    }
+
+    /// The highest slot stored by a quorum at this ballot, and with it every one before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn quorum(&self) -> Slot {
+        self.quorum
+    }
+
+    /// The voters that have acknowledged `slot`.
+    #[must_use]
+    pub fn voters_of(&self, slot: Slot) -> MemberSet {
+        let mut voters = MemberSet::EMPTY;
+        for (index, &acked) in self.acked.iter().enumerate() {
+            if acked >= slot.0 {
+                voters = voters.with(MemberIndex(index as u8));
+            }
+        }
+        MemberSet(voters.0 & self.voters.all().0)
+    }
+
+    /// The highest slot that `member` has acknowledged at this ballot; zero if none or no member.
+    #[inline(always)]
+    #[must_use]
+    pub fn acked(&self, member: MemberIndex) -> Slot {
+        Slot(self.acked.get(member.0 as usize).copied().unwrap_or(0))
+    }
+
+    /// The highest probe number that `member` has answered.
+    #[must_use]
+    pub fn probed(&self, member: MemberIndex) -> u64 {
+        self.probed.get(member.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// The newest probe's number, zero before the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn probe_sent(&self) -> u64 {
+        self.probe_sent
+    }
+
+    /// The newest probe that a quorum has answered, zero if none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn probe_quorum(&self) -> u64 {
+        self.probe_quorum
+    }
+}
