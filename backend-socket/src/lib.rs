@@ -1,0 +1,1 @@
+//! The Electrode transport contract over UDP sockets: any system, no privileges.

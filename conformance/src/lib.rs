@@ -1,0 +1,1 @@
+//! The conformance suite of the Electrode transport contract: any backend, one line to run it.

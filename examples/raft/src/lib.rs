@@ -1,0 +1,1 @@
+//! An unmodified raft-rs cluster over the Electrode transport contract.
