@@ -1,0 +1,198 @@
+//! What arrives: admission, then the rules, then the reply.
+
+use std::net::SocketAddr;
+
+use super::{Group, Io};
+use crate::capabilities::Interest;
+use crate::ident::{Ballot, MemberIndex, Slot, Time};
+use crate::rules::{Proposal, Refusal, Verdict};
+use crate::stats::Counter;
+use crate::wire::{FrameKind, HEADER_LEN, Header, tag_frame};
+
+impl Group {
+    /// A well-formed frame of this group and cluster. Ends in exactly one `Rx*` counter.
+    pub(crate) fn handle_frame(
+        &mut self,
+        header: &Header,
+        datagram: &[u8],
+        from: SocketAddr,
+        io: &mut Io,
+        now: Time,
+    ) {
+        let member = match self.admit(header, datagram, from, io) {
+            Ok(member) => member,
+            Err(refusal) => return io.stats.add(refusal.into(), 1),
+        };
+        let body = datagram.get(HEADER_LEN..).unwrap_or_default();
+        match header.kind {
+            FrameKind::Accept => self.handle_accept(header, body, member, from, io, now),
+            FrameKind::Probe => self.handle_probe(header, member, from, io, now),
+            FrameKind::Accepted | FrameKind::ProbeAck => self.handle_reply(header, member, io, now),
+            FrameKind::Refused => self.handle_refused(header, io),
+            FrameKind::Message => self.handle_message(member, body, io),
+        }
+    }
+
+    /// Invariant 10. A message reaches no rule, so it may come from a member of another incarnation;
+    /// then only its address says who it is.
+    fn admit(
+        &self,
+        header: &Header,
+        datagram: &[u8],
+        from: SocketAddr,
+        io: &Io,
+    ) -> Result<MemberIndex, Refusal> {
+        let member = match self.seat.gate.admit(header) {
+            Ok(member) if self.seat.address(member) == Some(from) => member,
+            Ok(_) => return Err(Refusal::WrongAddress),
+            Err(Refusal::StaleIncarnation | Refusal::FutureIncarnation)
+                if header.kind == FrameKind::Message =>
+            {
+                self.seat.at(from).ok_or(Refusal::WrongAddress)?
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        if let Some(key) = &io.config.key {
+            let (head, body) = datagram.split_first_chunk().ok_or(Refusal::BadTag)?;
+            if !header.is_tagged() || tag_frame(key, head, body) != header.tag {
+                return Err(Refusal::BadTag);
+            }
+        }
+        Ok(member)
+    }
+
+    fn handle_accept(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        member: MemberIndex,
+        from: SocketAddr,
+        io: &mut Io,
+        now: Time,
+    ) {
+        let proposal = Proposal {
+            ballot: header.ballot,
+            sender: member,
+            first: header.first,
+            last: header.last,
+            commit: header.commit,
+        };
+        self.attend(now);
+        let commit = self.acceptor.commit();
+        let room = self.acceptor.wants(&proposal, now)
+            && self.log.reserve(proposal.ballot, proposal.first, proposal.last, body);
+        let verdict = self.acceptor.offer(&proposal, now, room);
+        if verdict == Verdict::Stored {
+            self.log.commit();
+        } else {
+            self.log.discard();
+        }
+        io.stats.add(verdict.into(), 1);
+        if verdict == Verdict::Stored || self.acceptor.commit() > commit {
+            self.wakers.fire(Interest::Log, &mut io.wakes);
+        }
+        if verdict.replies(self.acceptor.mode()) {
+            io.reply(self.accepted(verdict == Verdict::Gap).to(member), from);
+        } else {
+            self.handle_foreign_ballot(verdict, header, member, from, io);
+        }
+    }
+
+    fn handle_probe(
+        &mut self,
+        header: &Header,
+        member: MemberIndex,
+        from: SocketAddr,
+        io: &mut Io,
+        now: Time,
+    ) {
+        self.attend(now);
+        let commit = self.acceptor.commit();
+        let verdict = self.acceptor.probe(header.ballot, member, header.commit, now);
+        io.stats.add(verdict.into(), 1);
+        if self.acceptor.commit() > commit {
+            self.wakers.fire(Interest::Log, &mut io.wakes);
+        }
+        if verdict == Verdict::Confirmed {
+            let position = self.acceptor.position();
+            let slots = [header.first, position.acknowledged, position.next];
+            let reply = self.seat.header(FrameKind::ProbeAck, header.ballot, slots);
+            io.reply(reply.to(member), from);
+        } else {
+            self.handle_foreign_ballot(verdict, header, member, from, io);
+        }
+    }
+
+    /// Whoever waits for the log is alive: its lease runs from the arrival that wakes it.
+    fn attend(&mut self, now: Time) {
+        if self.wakers.is_waiting(Interest::Log) {
+            self.acceptor.renew(now.after_ns(self.lease_ns()));
+        }
+    }
+
+    /// A leader of the past is told so; one of the future is shown to the library.
+    fn handle_foreign_ballot(
+        &mut self,
+        verdict: Verdict,
+        header: &Header,
+        member: MemberIndex,
+        from: SocketAddr,
+        io: &mut Io,
+    ) {
+        match verdict {
+            Verdict::Stale => {
+                let promised = Slot(self.acceptor.fence().0);
+                let slots = [promised, Slot::ZERO, Slot::ZERO];
+                let reply = self.seat.header(FrameKind::Refused, header.ballot, slots);
+                io.reply(reply.to(member), from);
+            }
+            Verdict::Unarmed if header.ballot > self.observed => {
+                self.observed = header.ballot;
+                self.wakers.fire(Interest::Log, &mut io.wakes);
+                self.supersede(header.ballot, io);
+            }
+            _ => {}
+        }
+    }
+
+    fn supersede(&mut self, by: Ballot, io: &mut Io) {
+        if self.leader.as_mut().is_some_and(|leader| leader.supersede(by)) {
+            for interest in [Interest::Quorum, Interest::Probe] {
+                self.wakers.fire(interest, &mut io.wakes);
+            }
+        }
+    }
+
+    fn handle_reply(&mut self, header: &Header, member: MemberIndex, io: &mut Io, now: Time) {
+        let Some(leader) = &mut self.leader else {
+            return io.stats.add(Counter::RxAckStale, 1);
+        };
+        let heard = leader.handle_reply(header, member, &self.seat, io, now);
+        if heard.quorum {
+            self.wakers.fire(Interest::Quorum, &mut io.wakes);
+            self.wakers.fire(Interest::Window, &mut io.wakes);
+        }
+        if heard.probe {
+            self.wakers.fire(Interest::Probe, &mut io.wakes);
+        }
+    }
+
+    fn handle_refused(&mut self, header: &Header, io: &mut Io) {
+        io.stats.add(Counter::RxRefused, 1);
+        if self.leader.as_ref().is_some_and(|leader| leader.ballot() == header.ballot) {
+            self.supersede(Ballot(header.first.0), io);
+        }
+    }
+
+    fn handle_message(&mut self, member: MemberIndex, body: &[u8], io: &mut Io) {
+        let Some(from) = self.seat.membership.member(member).map(|member| member.id) else {
+            return io.stats.add(Counter::RxNotMember, 1);
+        };
+        if self.inbox.push(from, body) {
+            io.stats.add(Counter::RxMessage, 1);
+            self.wakers.fire(Interest::Message, &mut io.wakes);
+        } else {
+            io.stats.add(Counter::RxInboxFull, 1);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The calls of a follower, and the acknowledgements that they send.
+
+use super::{Group, Io};
+use crate::capabilities::Interest;
+use crate::contract::Result;
+use crate::error::TransportError;
+use crate::ident::{Ballot, Slot, Time};
+use crate::log::{FollowerStatus, LogBatch};
+use crate::rules::ArmError;
+use crate::wire::{FrameKind, Header, flags};
+
+impl Group {
+    pub(super) fn lease_ns(&self) -> u64 {
+        self.config.lease.as_nanos() as u64
+    }
+
+    pub(crate) fn poll_log(&mut self, batch: &mut LogBatch, now: Time) -> usize {
+        self.acceptor.renew(now.after_ns(self.lease_ns()));
+        batch.clear();
+        self.log.poll(batch);
+        batch.set_status(self.status(now));
+        batch.len()
+    }
+
+    fn status(&self, now: Time) -> FollowerStatus {
+        let ballot = self.acceptor.ballot();
+        let position = self.acceptor.position();
+        let current = ballot.max(self.acceptor.fence());
+        FollowerStatus {
+            ballot,
+            commit: self.acceptor.commit(),
+            next: position.next,
+            acknowledged: position.acknowledged,
+            heard_ago: (ballot != Ballot::NONE)
+                .then(|| std::time::Duration::from_nanos(now.since_ns(self.acceptor.heard()))),
+            higher_ballot: (self.observed > current).then_some(self.observed),
+        }
+    }
+
+    pub(crate) fn acknowledge(&mut self, ballot: Ballot, through: Slot, io: &mut Io) -> Result<()> {
+        if self.leader.as_ref().is_some_and(|leader| leader.ballot() == ballot) {
+            return self.acknowledge_own(ballot, through, io);
+        }
+        if through > self.log.polled()
+            && let Some(last) = self.log.splits(through)
+        {
+            return Err(TransportError::InsideFrame { through, last });
+        }
+        let before = self.acceptor.position();
+        self.acceptor.acknowledge(ballot, through).map_err(|error| match error {
+            ArmError::Slot => {
+                TransportError::SlotOutOfOrder { offered: through, expected: before.next }
+            }
+            _ => TransportError::NotFollowing { ballot },
+        })?;
+        self.log.discard_through(through);
+        if self.acceptor.position() != before {
+            self.send_position(io);
+        }
+        Ok(())
+    }
+
+    /// The leader's own vote, under the same rule as everybody's.
+    fn acknowledge_own(&mut self, ballot: Ballot, through: Slot, io: &mut Io) -> Result<()> {
+        let own = self.seat.gate.own;
+        let leader = self.leading(ballot)?;
+        let expected = leader.tally.sent();
+        if through > expected {
+            return Err(TransportError::SlotOutOfOrder { offered: through, expected });
+        }
+        let before = leader.tally.quorum();
+        leader.tally.ack(ballot, own, through);
+        if leader.tally.quorum() > before {
+            self.wakers.fire(Interest::Quorum, &mut io.wakes);
+            self.wakers.fire(Interest::Window, &mut io.wakes);
+        }
+        Ok(())
+    }
+
+    /// Tells the followed leader where this member stands.
+    pub(super) fn send_position(&self, io: &mut Io) {
+        if let Some(address) = self.seat.address(self.acceptor.leader()) {
+            io.reply(self.accepted(false).to(self.acceptor.leader()), address);
+        }
+    }
+
+    pub(super) fn accepted(&self, gap: bool) -> Header {
+        let position = self.acceptor.position();
+        let mut header = self.seat.header(
+            FrameKind::Accepted,
+            self.acceptor.ballot(),
+            [position.next, position.acknowledged, Slot::ZERO],
+        );
+        if gap {
+            header.flags |= flags::GAP;
+        }
+        header
+    }
+}
