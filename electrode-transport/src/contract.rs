@@ -282,7 +282,8 @@ pub trait TransportCore: Send + Sync {
     /// Ready with at least one entry, or when the commit slot has risen above the one that `batch`
     /// shows from its last poll, or a higher ballot than it shows was seen.
     ///
-    /// While it is pending the lease counts as renewed: whoever waits here is alive.
+    /// While it is pending it is woken every half lease, and renews the lease by polling again: a
+    /// future that was dropped, or whose task hangs, does not (invariant 11).
     ///
     /// # Errors
     /// As [`try_poll_log`](Self::try_poll_log).

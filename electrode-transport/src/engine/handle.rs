@@ -196,9 +196,11 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn watch(&self, interest: Interest, waker: &Waker) -> Result<()> {
-        self.host.look(|engine, _| {
-            engine.group(self.key)?.0.watch(interest, waker);
-            Ok::<_, crate::error::TransportError>(())
+        self.host.with(|engine, _| {
+            engine.group_and_timer(self.key, |group, _| {
+                group.watch(interest, waker);
+                Ok(())
+            })
         })?;
         self.host.attend()
     }

@@ -268,8 +268,11 @@ impl Leader {
             peer.burst_end = Slot::ZERO;
         }
         let outstanding = self.is_outstanding(member);
+        let peer = &mut self.peers[usize::from(member)];
         if moved || !outstanding {
-            self.peers[usize::from(member)].rearm(outstanding, now, &io.config);
+            peer.rearm(outstanding, now, &io.config);
+        } else {
+            peer.arm(now, &io.config);
         }
         let peer = &self.peers[usize::from(member)];
         let lost = burst_arrived && self.is_overdue(peer, &io.config, now);

@@ -77,7 +77,6 @@ impl Group {
             last: header.last,
             commit: header.commit,
         };
-        self.attend(now);
         let commit = self.acceptor.commit();
         let room = self.acceptor.wants(&proposal, now)
             && self.log.reserve(proposal.ballot, proposal.first, proposal.last, body);
@@ -106,7 +105,6 @@ impl Group {
         io: &mut Io,
         now: Time,
     ) {
-        self.attend(now);
         let commit = self.acceptor.commit();
         let verdict = self.acceptor.probe(header.ballot, member, header.commit, now);
         io.stats.add(verdict.into(), 1);
@@ -120,13 +118,6 @@ impl Group {
             io.reply(reply.to(member), from);
         } else {
             self.handle_foreign_ballot(verdict, header, member, from, io);
-        }
-    }
-
-    /// Whoever waits for the log is alive: its lease runs from the arrival that wakes it.
-    fn attend(&mut self, now: Time) {
-        if self.wakers.is_waiting(Interest::Log) {
-            self.acceptor.renew(now.after_ns(self.lease_ns()));
         }
     }
 

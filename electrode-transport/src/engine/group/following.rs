@@ -14,6 +14,14 @@ impl Group {
         self.config.lease.as_nanos() as u64
     }
 
+    /// When those who wait for the log must be woken to show that they are alive: half a lease before
+    /// it runs out. Whoever then polls renews it; a task that was dropped or hangs does not.
+    pub(super) fn roll_call(&self) -> Option<Time> {
+        let following = self.acceptor.ballot() != Ballot::NONE;
+        (following && self.wakers.is_waiting(Interest::Log))
+            .then(|| Time(self.acceptor.lease_until().0.saturating_sub(self.lease_ns() / 2)))
+    }
+
     pub(crate) fn poll_log(&mut self, batch: &mut LogBatch, now: Time) -> usize {
         self.acceptor.renew(now.after_ns(self.lease_ns()));
         batch.clear();

@@ -224,10 +224,18 @@ impl Group {
         if let Some(leader) = &mut self.leader {
             leader.handle_timeout(&self.seat, io, now);
         }
+        if self.roll_call().is_some_and(|due| due <= now) {
+            self.wakers.fire(Interest::Log, &mut io.wakes);
+        }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Time> {
-        self.leader.as_ref().and_then(Leader::next_timeout)
+        self.leader
+            .as_ref()
+            .and_then(Leader::next_timeout)
+            .into_iter()
+            .chain(self.roll_call())
+            .min()
     }
 }
 
