@@ -168,8 +168,10 @@ impl Leader {
 
     pub(crate) fn start_probe(&mut self, seat: &Seat, io: &mut Io, now: Time) -> Probe {
         let number = self.tally.start_probe();
-        let header = self.probe_header(seat, number);
-        io.send_all(seat, header, &[]);
+        if !io.outbox.is_full() {
+            // Otherwise the time-out asks: probes must not pile up before a network that takes none.
+            io.send_all(seat, self.probe_header(seat, number), &[]);
+        }
         self.probe_rounds = 0;
         self.arm_probe(seat, io, now);
         Probe { ballot: self.ballot(), number }
