@@ -4,4 +4,6 @@ mod machine;
 mod store;
 
 pub use machine::StateMachine;
+#[cfg(feature = "disk")]
+pub use store::{DiskStore, StoreIdentity};
 pub use store::{LogEntry, LogStore, Snapshot, StoreError};

@@ -1,5 +1,11 @@
 //! Where a replica keeps its log: the promise, the accepted entries, and the snapshot.
 
+#[cfg(feature = "disk")]
+mod disk;
+
+#[cfg(feature = "disk")]
+pub use disk::{DiskStore, StoreIdentity};
+
 use electrode_transport::{Ballot, Slot};
 
 /// One slot of the log: the value accepted there, and the ballot at which it was.
