@@ -86,9 +86,10 @@ pub struct Position {
 pub enum ArmError {
     /// The ballot is zero, not the fence's, or not the followed one.
     Ballot = 1,
-    /// This ballot is followed already, with another leader.
+    /// This ballot is followed already with another leader, or its leader left the membership.
     Leader,
-    /// This ballot is followed already and has stored that slot: it cannot be taken back.
+    /// This ballot is followed already and has stored that slot: it cannot be taken back. Or no
+    /// such slot exists.
     Slot,
 }
 
@@ -105,7 +106,9 @@ pub struct Acceptor {
     lease_until: Time,
     leader: u8,
     mode: u8,
-    reserved: [u8; 6],
+    /// One if the fence's ballot was followed and is no longer, else zero.
+    ended: u8,
+    reserved: [u8; 5],
 }
 
 const _: () = assert!(size_of::<Acceptor>() == 64);
@@ -124,7 +127,8 @@ impl Acceptor {
             lease_until: Time(0),
             leader: 0,
             mode: mode as u8,
-            reserved: [0; 6],
+            ended: 0,
+            reserved: [0; 5],
         }
     }
 
@@ -224,9 +228,10 @@ impl Acceptor {
         if ballot.0 < self.fence.0 || ballot.0 == 0 {
             return false;
         }
-        self.fence = ballot;
-        if self.ballot.0 < ballot.0 {
+        if self.fence.0 < ballot.0 {
+            self.fence = ballot;
             self.ballot = Ballot::NONE;
+            self.ended = 0;
         }
         true
     }
@@ -247,6 +252,12 @@ impl Acceptor {
     ) -> Result<(), ArmError> {
         if ballot.0 == 0 || ballot.0 != self.fence.0 {
             return Err(ArmError::Ballot);
+        }
+        if self.ended != 0 {
+            return Err(ArmError::Leader);
+        }
+        if next.0 == 0 {
+            return Err(ArmError::Slot);
         }
         if self.ballot.0 == ballot.0 {
             if self.leader != leader.0 {
@@ -289,13 +300,17 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Stops following without raising the fence: for a node that begins to lead at its ballot.
+    /// Stops following without raising the fence. The ballot cannot be followed from anew: what it
+    /// stored and acknowledged here is not remembered well enough to keep its word.
     pub fn disarm(&mut self) {
+        if self.ballot.0 != 0 {
+            self.ended = 1;
+        }
         self.ballot = Ballot::NONE;
     }
 
     /// The followed leader sits at another index of a new membership; `None` if it left, and then
-    /// nothing is followed any more.
+    /// nothing is followed until a higher ballot.
     pub fn reseat(&mut self, leader: Option<MemberIndex>) {
         match leader {
             Some(index) => self.leader = index.0,
@@ -339,6 +354,14 @@ impl Acceptor {
         self.ballot
     }
 
+    /// Whether `ballot` is the fence's and was followed here, also if that has ended since: it
+    /// cannot be led here, nor followed from anew.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_followed(&self, ballot: Ballot) -> bool {
+        ballot.0 != 0 && ballot.0 == self.fence.0 && (self.ballot.0 == ballot.0 || self.ended != 0)
+    }
+
     /// The leader followed at [`ballot`](Self::ballot).
     #[must_use]
     pub const fn leader(&self) -> MemberIndex {
@@ -363,3 +386,11 @@ impl Acceptor {
         self.lease_until
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+#[path = "acceptor_tests.rs"]
+mod tests;
+
+#[cfg(all(test, feature = "std"))]
+#[path = "acceptor_model_tests.rs"]
+mod model_tests;

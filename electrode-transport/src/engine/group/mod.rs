@@ -18,7 +18,7 @@ use crate::capabilities::Interest;
 use crate::config::{EndpointConfig, GroupConfig};
 use crate::contract::Result;
 use crate::error::{ConfigError, TransportError};
-use crate::ident::{Ballot, MemberIndex, NodeId, Slot, Time};
+use crate::ident::{Ballot, NodeId, Slot, Time};
 use crate::log::{FenceToken, Fenced, LogBatch};
 use crate::membership::Membership;
 use crate::rules::{Acceptor, ArmError};
@@ -32,6 +32,8 @@ pub(crate) struct Group {
     acceptor: Acceptor,
     log: LogRing,
     leader: Option<Leader>,
+    /// Whom the acceptor follows, or last followed, by name.
+    followed: NodeId,
     /// The highest ballot ever led here: leading it again could give one slot two values.
     led: Ballot,
     /// The highest ballot seen on a frame that was refused for being ahead.
@@ -47,6 +49,7 @@ impl Group {
             acceptor: Acceptor::new(config.mode),
             log: LogRing::new(config.log_bytes),
             leader: None,
+            followed: NodeId(0),
             led: Ballot::NONE,
             observed: Ballot::NONE,
             inbox: Inbox::new(config.inbox_messages),
@@ -87,8 +90,8 @@ impl Group {
         if self.led >= ballot {
             return Err(TransportError::LeaderConflict { ballot, leader: io.config.node });
         }
-        if self.acceptor.ballot() == ballot {
-            return Err(self.conflict(ballot, self.acceptor.leader()));
+        if self.acceptor.has_followed(ballot) {
+            return Err(TransportError::LeaderConflict { ballot, leader: self.followed });
         }
         check_next(next)?;
         let window = Window::new(self.config.window_frames, self.config.window_bytes);
@@ -97,11 +100,6 @@ impl Group {
         self.leader = Some(leader);
         self.led = ballot;
         Ok(())
-    }
-
-    fn conflict(&self, ballot: Ballot, leader: MemberIndex) -> TransportError {
-        let leader = self.seat.membership.member(leader).map_or(NodeId(0), |member| member.id);
-        TransportError::LeaderConflict { ballot, leader }
     }
 
     pub(crate) fn follow(
@@ -131,8 +129,9 @@ impl Group {
                 offered: next,
                 expected: self.acceptor.position().next,
             },
-            _ => self.conflict(ballot, self.acceptor.leader()),
+            _ => TransportError::LeaderConflict { ballot, leader: self.followed },
         })?;
+        self.followed = leader;
         if again {
             self.log.discard_through(next.prev());
         } else {
@@ -171,9 +170,8 @@ impl Group {
         let seat = Seat::new(config.group, membership, &io.config)?;
         let old = core::mem::replace(&mut self.seat, seat);
         self.config = config;
-        let followed = old.membership.member(self.acceptor.leader()).map(|member| member.id);
         if self.acceptor.ballot() != Ballot::NONE {
-            self.acceptor.reseat(followed.and_then(|id| self.seat.membership.index_of(id)));
+            self.acceptor.reseat(self.seat.membership.index_of(self.followed));
         }
         if let Some(leader) = &mut self.leader {
             leader.reseat(&old.membership, &self.seat, io, now);
