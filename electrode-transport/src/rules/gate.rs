@@ -74,3 +74,7 @@ impl Gate {
         Ok(header.sender)
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+#[path = "gate_tests.rs"]
+mod tests;

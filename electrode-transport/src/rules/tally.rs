@@ -196,7 +196,8 @@ impl Tally {
     /// The same leadership under a new membership: `old_index` tells where each of its members sat.
     ///
     /// Acknowledgements of those who stay keep counting; those who left are forgotten. The watermark
-    /// never falls: what a quorum of an earlier membership stored stays told.
+    /// never falls: what a quorum of an earlier membership stored stays told. An outstanding probe is
+    /// to be asked again of everybody but the leader, whose own voice is in it still.
     #[must_use]
     pub fn reseated(
         &self,
@@ -213,7 +214,10 @@ impl Tally {
             }
         }
         seated.probe_sent = self.probe_sent;
-        seated.probe_quorum = self.probe_quorum;
+        if let Some(voice) = seated.probed.get_mut(own.0 as usize) {
+            *voice = self.probe_sent;
+        }
+        seated.probe_quorum = seated.reached(&seated.probed, self.probe_quorum);
         seated.quorum = Slot(seated.reached(&seated.acked, self.quorum.0));
         seated
     }
@@ -278,3 +282,11 @@ impl Tally {
         self.probe_quorum
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+#[path = "tally_tests.rs"]
+mod tests;
+
+#[cfg(all(test, feature = "std"))]
+#[path = "tally_model_tests.rs"]
+mod model_tests;
