@@ -19,7 +19,8 @@ pub mod flags {
     pub(crate) const KNOWN: u8 = TAGGED | GAP;
 }
 
-/// What a frame is, and so what `first`, `last` and `commit` mean in it.
+/// What a frame is, and so what `first`, `last` and `commit` mean in it. Those without a meaning
+/// are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum FrameKind {
@@ -67,7 +68,7 @@ pub enum WireError {
     /// A version that this build does not speak.
     #[cfg_attr(feature = "std", error("wire version not spoken by this build"))]
     Version,
-    /// A frame kind, flag or reserved byte that version 1 does not define.
+    /// A frame kind, flag or reserved byte that version 1 does not define, or a tag without its flag.
     #[cfg_attr(feature = "std", error("unknown frame kind, flag or reserved bits"))]
     Unknown,
     /// The body length does not match the datagram, or the kind allows no body.
@@ -246,7 +247,10 @@ impl Header {
     /// The ranges that each kind allows, so that no rule ever sees a slot it cannot count past.
     #[inline(always)]
     fn check(&self) -> Result<(), WireError> {
-        if self.body_len as usize > BODY_LEN_MAX || !self.is_tagged() && self.tag != 0 {
+        if !self.is_tagged() && self.tag != 0 {
+            return Err(WireError::Unknown);
+        }
+        if self.body_len as usize > BODY_LEN_MAX {
             return Err(WireError::Length);
         }
         let may_have_body = matches!(self.kind, FrameKind::Accept | FrameKind::Message);
@@ -260,11 +264,13 @@ impl Header {
                     && self.last.0 <= Slot::MAX.0
                     && self.last.0 - self.first.0 < SLOTS_PER_FRAME_MAX
             }
-            FrameKind::Accepted => self.last.0 < self.first.0,
+            FrameKind::Accepted => self.last.0 < self.first.0 && self.commit.0 == 0,
             FrameKind::Probe => self.last.0 == 0 && self.first.0 <= Slot::MAX.0,
             FrameKind::ProbeAck => self.last.0 < self.commit.0 && self.first.0 <= Slot::MAX.0,
-            FrameKind::Refused => self.first.0 > self.ballot.0,
-            FrameKind::Message => self.first.0 == 0 && self.last.0 == 0,
+            FrameKind::Refused => {
+                self.first.0 > self.ballot.0 && self.last.0 == 0 && self.commit.0 == 0
+            }
+            FrameKind::Message => self.first.0 == 0 && self.last.0 == 0 && self.commit.0 == 0,
         };
         let is_message = matches!(self.kind, FrameKind::Message);
         if !within || (self.ballot.0 == 0) != is_message {
@@ -273,3 +279,7 @@ impl Header {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+#[path = "header_tests.rs"]
+mod tests;

@@ -21,6 +21,8 @@
 //! | 59 | 5 | reserved | zero |
 //! | 64 | 8 | tag | SipHash-2-4 of the frame with this field zero, or zero if no key is configured |
 
+#[cfg(all(test, feature = "std"))]
+mod golden_tests;
 mod header;
 mod tag;
 

@@ -105,3 +105,7 @@ pub fn tag_frame(key: &Key, head: &[u8; HEADER_LEN], body: &[u8]) -> u64 {
     rest[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
     tagger.finish(u64::from_le_bytes(rest), HEADER_LEN + body.len())
 }
+
+#[cfg(all(test, feature = "std"))]
+#[path = "tag_tests.rs"]
+mod tests;
