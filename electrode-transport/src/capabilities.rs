@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 use crate::ident::{Ballot, MEMBERS_MAX, MemberIndex, MemberSet, NodeId, Slot};
+use crate::rules::AckMode;
 
 /// What the backend of a group can do. The semantics are the same on all; this is for choosing
 /// sizes, for reports, and for tests that need something special.
@@ -11,6 +12,9 @@ use crate::ident::{Ballot, MEMBERS_MAX, MemberIndex, MemberSet, NodeId, Slot};
 pub struct Capabilities {
     /// The backend's name: `memory`, `socket`, `ebpf`.
     pub backend: &'static str,
+    /// What this group's acknowledgements promise. A library that is right in one mode only, as Raft
+    /// is in [`AckMode::Persisted`], refuses the other when it is given the transport.
+    pub mode: AckMode,
     /// The longest body of a frame or message, in bytes.
     pub body_len_max: usize,
     /// One packet is cloned to all followers in the kernel.
@@ -52,7 +56,7 @@ pub struct Acked {
     pub window_start: Slot,
     /// The highest slot broadcast.
     pub sent: Slot,
-    members: [(NodeId, Slot, Slot); MEMBERS_MAX],
+    members: [Progress; MEMBERS_MAX],
     count: usize,
 }
 
@@ -69,11 +73,11 @@ impl Acked {
             ballot,
             window_start,
             sent,
-            members: [(NodeId(0), Slot::ZERO, Slot::ZERO); MEMBERS_MAX],
+            members: [Progress::default(); MEMBERS_MAX],
             count: 0,
         };
         for (place, progress) in acked.members.iter_mut().zip(positions) {
-            *place = (progress.member, progress.acked, progress.next);
+            *place = progress;
             acked.count += 1;
         }
         acked
@@ -81,11 +85,7 @@ impl Acked {
 
     /// Everybody's progress, in index order.
     pub fn iter(&self) -> impl Iterator<Item = Progress> + '_ {
-        self.members[..self.count].iter().map(|&(member, acked, next)| Progress {
-            member,
-            acked,
-            next,
-        })
+        self.members[..self.count].iter().copied()
     }
 
     /// One member's progress.
@@ -102,7 +102,7 @@ impl Acked {
 }
 
 /// One member's progress as its leader knows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
     /// Who.
     pub member: NodeId,
@@ -111,6 +111,10 @@ pub struct Progress {
     /// The slot that it said it expects next. At the start of a leadership, before the member has
     /// said anything, the leadership's first slot.
     pub next: Slot,
+    /// The number of the newest [`Probe`] that it has answered, zero before the first. It tells who is
+    /// alive while nothing is broadcast (Raft's CheckQuorum), whose voices confirmed a read, and which
+    /// member answers no more and must be reached by `send`. On the leader itself, the newest sent.
+    pub probed: u64,
 }
 
 /// A leadership probe on its way, for [`try_confirmed`](crate::TransportCore::try_confirmed).

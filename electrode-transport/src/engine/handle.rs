@@ -92,7 +92,7 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.host.capabilities()
+        Capabilities { mode: self.key.mode, ..self.host.capabilities() }
     }
 
     fn stats(&self) -> Stats {

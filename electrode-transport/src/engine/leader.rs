@@ -100,7 +100,12 @@ impl Leader {
             } else {
                 self.peers[place].next
             };
-            Progress { member: member.id, acked: self.tally.acked(index), next }
+            Progress {
+                member: member.id,
+                acked: self.tally.acked(index),
+                next,
+                probed: self.tally.probed(index),
+            }
         });
         let start = self.window.start().unwrap_or(self.tally.sent().next());
         Acked::collect(self.ballot(), start, self.tally.sent(), positions)
@@ -217,8 +222,11 @@ impl Leader {
         let ignored = |verdict| {
             !matches!(verdict, TallyVerdict::Quorum | TallyVerdict::Counted | TallyVerdict::Repeat)
         };
+        let heard =
+            Heard { quorum: counted == TallyVerdict::Quorum, probe: probed == TallyVerdict::Quorum };
         if ignored(counted) || ignored(probed) {
-            return Heard::default();
+            // Half of it may have counted all the same, and then who waits for that must be told.
+            return heard;
         }
         if probed == TallyVerdict::Quorum {
             self.arm_probe(seat, io, now);
@@ -230,7 +238,7 @@ impl Leader {
         let gap = header.flags & flags::GAP != 0;
         self.note_position(member, next, progressed, gap, seat, io, now);
         self.window.release(self.acked_by_all(seat));
-        Heard { quorum: counted == TallyVerdict::Quorum, probe: probed == TallyVerdict::Quorum }
+        heard
     }
 
     fn acked_by_all(&self, seat: &Seat) -> Slot {

@@ -29,6 +29,7 @@ use crate::config::{EndpointConfig, GroupConfig};
 use crate::contract::Result;
 use crate::error::{ConfigError, TransportError};
 use crate::ident::{GroupId, Time};
+use crate::rules::AckMode;
 use crate::stats::{Counter, Stats};
 use crate::wire::Header;
 
@@ -81,6 +82,7 @@ impl Io {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupKey {
     pub(crate) group: GroupId,
+    pub(crate) mode: AckMode,
     epoch: u64,
 }
 
@@ -127,14 +129,14 @@ impl Engine {
             return Err(TransportError::Closed);
         }
         config.validate(&self.io.config)?;
-        let group = config.group;
+        let (group, mode) = (config.group, config.mode);
         if self.groups.contains_key(&group) {
             return Err(ConfigError::GroupOpen { group }.into());
         }
         self.epochs += 1;
         let opened = Group::new(config, &self.io.config)?;
         self.groups.insert(group, (self.epochs, opened));
-        Ok(GroupKey { group, epoch: self.epochs })
+        Ok(GroupKey { group, mode, epoch: self.epochs })
     }
 
     /// Closes a group; its waiting tasks are woken and find it closed.
@@ -154,6 +156,13 @@ impl Engine {
         }
         self.io.outbox = Outbox::default();
         self.next_timeout = None;
+    }
+
+    /// Wakes every waiting task, to look again: for a backend whose driver has ended under them.
+    pub fn wake_all(&mut self) {
+        for (_, group) in self.groups.values_mut() {
+            group.fire_all(&mut self.io);
+        }
     }
 
     /// A group with what it needs of the endpoint.

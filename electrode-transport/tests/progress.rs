@@ -1,0 +1,56 @@
+//! What a leader learns of each member beside its acknowledgements, and what a library learns of
+//! the group that it was given.
+#![cfg(feature = "memory")]
+
+use std::time::Duration;
+
+use electrode_transport::memory::{MemoryNetwork, MemoryTransport};
+use electrode_transport::{
+    AckMode, Ballot, GroupConfig, GroupId, NodeId, QuorumRule, Slot, TransportCore,
+};
+
+const BALLOT: Ballot = Ballot(3);
+
+/// Node 1 leads, 2 and 3 follow from the first slot.
+fn led(network: &MemoryNetwork, mode: AckMode) -> Vec<MemoryTransport> {
+    let mut config = GroupConfig::new(GroupId(1), network.membership(3, QuorumRule::Majority));
+    config.mode = mode;
+    let nodes: Vec<_> = (1..=3)
+        .map(|id| network.endpoint(NodeId(id)).unwrap().join(config.clone()).unwrap())
+        .collect();
+    for (index, node) in nodes.iter().enumerate() {
+        let token = node.fence(BALLOT).unwrap().token;
+        if index == 0 {
+            node.lead(&token, Slot(1)).unwrap();
+        } else {
+            node.follow(&token, NodeId(1), Slot(1)).unwrap();
+        }
+    }
+    nodes
+}
+
+#[test]
+fn a_probe_tells_which_members_answered() {
+    let network = MemoryNetwork::new(1);
+    let nodes = led(&network, AckMode::Persisted);
+    let probed = |id| nodes[0].acked(BALLOT).unwrap().of(NodeId(id)).unwrap().probed;
+
+    let first = nodes[0].probe(BALLOT).unwrap();
+    assert_eq!([probed(1), probed(2), probed(3)], [first.number, 0, 0]);
+    network.advance(Duration::from_millis(1));
+    assert_eq!([probed(2), probed(3)], [first.number; 2]);
+
+    network.crash(MemoryNetwork::address(NodeId(3)));
+    let second = nodes[0].probe(BALLOT).unwrap();
+    network.advance(Duration::from_millis(1));
+    assert!(nodes[0].try_confirmed(second).unwrap(), "two of three are a quorum");
+    assert_eq!([probed(2), probed(3)], [second.number, first.number], "the third is silent");
+}
+
+#[test]
+fn a_library_sees_what_its_groups_acknowledgements_promise() {
+    for mode in [AckMode::Persisted, AckMode::Received] {
+        let network = MemoryNetwork::new(1);
+        assert_eq!(led(&network, mode)[1].capabilities().mode, mode);
+    }
+}
