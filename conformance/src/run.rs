@@ -1,0 +1,153 @@
+//! Running the suite: one test a case, an outcome each, reports at the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::case::{Case, Stage};
+use crate::cases;
+use crate::coverage;
+use crate::harness::{Harness, SetupError};
+use crate::report::Report;
+use crate::seeds::{Seeds, panic_message, quiet_panics, take_place};
+
+/// What came of a case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The contract held.
+    Passed,
+    /// It did not, or a declared feature is not there.
+    Failed(String),
+    /// The harness does not declare what the case needs. Not a failure, not a pass.
+    NotSupported(String),
+    /// A privilege is missing. The whole result is then partial.
+    Skipped(String),
+}
+
+/// A case that was run, or could not be.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Which.
+    pub case: Case,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs one case on a harness. `require_privileged` makes a missing privilege a failure.
+#[must_use]
+pub fn run_case(case: &Case, harness: &dyn Harness, seeds: Seeds, require_privileged: bool) -> Ran {
+    let started = Instant::now();
+    let outcome = outcome_of(case, harness, seeds, require_privileged);
+    Ran { case: *case, outcome, took: started.elapsed() }
+}
+
+fn outcome_of(
+    case: &Case,
+    harness: &dyn Harness,
+    seeds: Seeds,
+    require_privileged: bool,
+) -> Outcome {
+    let missing = case.needs.without(harness.declares());
+    if missing != crate::Features::NONE {
+        return Outcome::NotSupported(format!("{} does not declare: {missing}", harness.name()));
+    }
+    let stage = Stage::new(harness, seeds);
+    quiet_panics();
+    let _ = take_place();
+    match catch_unwind(AssertUnwindSafe(|| (case.run)(&stage))) {
+        Ok(Ok(())) => Outcome::Passed,
+        Ok(Err(error @ SetupError::MissingPrivilege(_))) if !require_privileged => {
+            Outcome::Skipped(error.to_string())
+        }
+        Ok(Err(error)) => Outcome::Failed(explain(case, &with_sources(&error))),
+        Err(panic) => Outcome::Failed(explain(case, &(panic_message(&*panic) + &take_place()))),
+    }
+}
+
+fn explain(case: &Case, what: &str) -> String {
+    format!("{what}\n  clause: {}", case.clause)
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Runs the suite as a test target's `main` (`harness = false`), with the arguments of `cargo test`,
+/// and writes the reports.
+///
+/// `--list-coverage` prints the table of invariants and cases instead. `ELECTRODE_REPORT_DIR` receives
+/// the reports, `ELECTRODE_SEED` and `ELECTRODE_SEEDS` choose the seeds, and with
+/// `ELECTRODE_REQUIRE_PRIVILEGED=1` a missing privilege fails.
+#[must_use]
+pub fn main(harness: impl Harness) -> ExitCode {
+    if std::env::args().any(|argument| argument == "--list-coverage") {
+        print!("{}", coverage::table());
+        return ExitCode::SUCCESS;
+    }
+    let args = Arguments::from_args();
+    let seeds = match Seeds::from_env() {
+        Ok(seeds) => seeds,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let harness: Arc<dyn Harness> = Arc::new(harness);
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let trials = cases::all().into_iter().map(|case| trial(case, &harness, seeds, &ran)).collect();
+    let conclusion = libtest_mimic::run(&args, trials);
+    if args.list {
+        return ExitCode::SUCCESS;
+    }
+    let ran = core::mem::take(&mut *ran.lock().unwrap_or_else(PoisonError::into_inner));
+    let report = Report::new(&*harness, seeds, ran);
+    println!("{}", report.summary());
+    match report.write_from_env() {
+        Ok(_) => conclusion.exit_code(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trial(
+    case: Case,
+    harness: &Arc<dyn Harness>,
+    seeds: Seeds,
+    ran: &Arc<Mutex<Vec<Ran>>>,
+) -> Trial {
+    let (harness, ran) = (Arc::clone(harness), Arc::clone(ran));
+    let test = move || {
+        let result = run_case(&case, &*harness, seeds, require_privileged());
+        let outcome = result.outcome.clone();
+        ran.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        match outcome {
+            Outcome::Passed => Ok(Completion::Completed),
+            Outcome::NotSupported(why) => {
+                Ok(Completion::ignored_with(format!("not supported: {why}")))
+            }
+            Outcome::Skipped(why) => Ok(Completion::ignored_with(format!("skipped: {why}"))),
+            Outcome::Failed(why) => Err(Failed::from(why)),
+        }
+    };
+    Trial::ignorable_test(case.id, test).with_kind(case.profile.name())
+}
+
+/// Whether the environment demands that nothing is skipped for lack of privileges.
+#[must_use]
+pub fn require_privileged() -> bool {
+    std::env::var("ELECTRODE_REQUIRE_PRIVILEGED").is_ok_and(|value| value == "1")
+}
