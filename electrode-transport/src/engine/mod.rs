@@ -165,13 +165,6 @@ impl Engine {
         }
     }
 
-    /// Wakes every waiting task, to look again: for a backend whose driver has ended under them.
-    pub fn wake_all(&mut self) {
-        for (_, group) in self.groups.values_mut() {
-            group.fire_all(&mut self.io);
-        }
-    }
-
     /// A group with what it needs of the endpoint.
     fn group(&mut self, key: GroupKey) -> Result<(&mut Group, &mut Io)> {
         match self.groups.get_mut(&key.group) {
