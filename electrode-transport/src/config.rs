@@ -146,7 +146,8 @@ impl GroupConfig {
         at_least("window_bytes", self.window_bytes, body)?;
         at_least("log_bytes", self.log_bytes, body)?;
         at_least("inbox_messages", self.inbox_messages, 1)?;
-        at_least("lease, in milliseconds", self.lease.as_millis() as usize, 1)
+        let lease_ms = usize::try_from(self.lease.as_millis()).unwrap_or(usize::MAX);
+        at_least("lease, in milliseconds", lease_ms, 1)
     }
 }
 

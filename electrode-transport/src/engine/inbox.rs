@@ -43,3 +43,7 @@ impl Inbox {
         Some(from)
     }
 }
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

@@ -98,3 +98,7 @@ impl Outbox {
         count
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

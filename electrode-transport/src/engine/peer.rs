@@ -4,6 +4,9 @@
 use crate::config::EndpointConfig;
 use crate::ident::{Slot, Time};
 
+/// Nine years: whatever the clock did, the sums below do not overflow.
+const SAMPLE_NS_MAX: u64 = 1 << 58;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// What the member said it expects next, in its newest reply. It can go back: a restarted
@@ -67,7 +70,7 @@ impl Peer {
 
     /// A frame sent once was acknowledged after `sample_ns`.
     pub(crate) fn measure(&mut self, sample_ns: u64) {
-        let sample = sample_ns.max(1);
+        let sample = sample_ns.clamp(1, SAMPLE_NS_MAX);
         if self.srtt_ns == 0 {
             self.srtt_ns = sample;
             self.rttvar_ns = sample / 2;
@@ -96,3 +99,7 @@ impl Peer {
 fn bounds_ns(config: &EndpointConfig) -> (u64, u64) {
     (config.retransmit_min.as_nanos() as u64, config.retransmit_max.as_nanos() as u64)
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

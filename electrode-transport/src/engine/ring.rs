@@ -129,3 +129,7 @@ impl LogRing {
         self.polled = through;
     }
 }
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;

@@ -65,3 +65,7 @@ impl WakeList {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "wakers_tests.rs"]
+mod tests;

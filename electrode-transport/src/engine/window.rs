@@ -89,3 +89,7 @@ impl Window {
         self.frames.get_mut(index)
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use super::faults::{Captured, Faults};
-use super::world::{Life, World};
+use super::world::{Life, World, nanos};
 use crate::capabilities::Capabilities;
 use crate::config::{EndpointConfig, GroupConfig};
 use crate::contract::Result;
@@ -199,7 +199,7 @@ impl MemoryNetwork {
 
     /// Lets everything happen within `time` from now, and moves time there.
     pub fn advance(&self, time: Duration) {
-        let until = self.now().after_ns(time.as_nanos() as u64);
+        let until = self.now().after_ns(nanos(time));
         while self.step_within(until) {}
         let mut world = self.world();
         world.now = world.now.max(until);
@@ -208,7 +208,7 @@ impl MemoryNetwork {
     /// Steps until `condition` holds, at most for `time`. Returns whether it came to hold.
     #[must_use]
     pub fn run_until(&self, time: Duration, mut condition: impl FnMut() -> bool) -> bool {
-        let until = self.now().after_ns(time.as_nanos() as u64);
+        let until = self.now().after_ns(nanos(time));
         loop {
             if condition() {
                 return true;
@@ -331,7 +331,7 @@ impl Host for MemoryHost {
 
     /// Moves the whole network to its next event, at most `max` ahead.
     fn wait(&self, max: Duration) -> Result<()> {
-        let until = self.network.now().after_ns(max.as_nanos() as u64);
+        let until = self.network.now().after_ns(nanos(max));
         if !self.network.step_within(until) {
             let mut world = self.network.world();
             world.now = world.now.max(until);

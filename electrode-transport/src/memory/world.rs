@@ -141,7 +141,7 @@ impl World {
         let (min, max) = (nanos(faults.delay_min), nanos(faults.delay_max));
         let mut delay = self.dice.random_range(min..=max.max(min));
         if self.dice.random_bool(faults.reordering) {
-            delay += 10 * max;
+            delay = delay.saturating_add(max.saturating_mul(10));
         }
         self.arrive_at(self.now.after_ns(delay), from, to, bytes);
     }
@@ -229,6 +229,6 @@ impl World {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

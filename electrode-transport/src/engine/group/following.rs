@@ -11,7 +11,7 @@ use crate::wire::{FrameKind, Header, flags};
 
 impl Group {
     pub(super) fn lease_ns(&self) -> u64 {
-        self.config.lease.as_nanos() as u64
+        u64::try_from(self.config.lease.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// When those who wait for the log must be woken to show that they are alive: half a lease before
