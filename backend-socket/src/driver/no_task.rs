@@ -1,0 +1,34 @@
+//! Where no runtime is known: the driver is always a thread.
+
+use super::Attendance;
+use crate::core::Core;
+
+/// A registration that never happens.
+#[derive(Debug)]
+pub(super) enum Readiness {}
+
+/// A runtime that never is.
+#[derive(Debug)]
+pub(super) enum Runtime {}
+
+impl Readiness {
+    pub(super) const fn register(_core: &Core) -> Option<(Self, Runtime)> {
+        None
+    }
+}
+
+impl Runtime {
+    pub(super) fn spawn(&self, _attendance: Attendance) {
+        match *self {}
+    }
+}
+
+/// Nobody to wake.
+#[derive(Debug, Default)]
+pub(super) struct Bell;
+
+impl Bell {
+    pub(super) const fn hasten(&self, _due: u64) {}
+
+    pub(super) const fn ring(&self) {}
+}

@@ -1,0 +1,82 @@
+//! An endpoint: one socket, many groups.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use electrode_transport::engine::{GroupHandle, Host};
+use electrode_transport::{EndpointConfig, GroupConfig, Result, Stats};
+
+use crate::host::{SocketHost, SocketTransport};
+use crate::net::SocketOptions;
+
+/// One node's UDP socket and the groups on it. Clones are the same endpoint.
+///
+/// It lives as long as its last clone or transport; then the socket closes.
+#[derive(Clone, Debug)]
+pub struct SocketEndpoint {
+    host: Arc<SocketHost>,
+}
+
+impl SocketEndpoint {
+    /// Binds the socket. With port 0 the system chooses one: [`local_addr`](Self::local_addr) tells,
+    /// and memberships must name that one.
+    ///
+    /// An IPv6 address binds IPv6 alone, so the same port over IPv4 stays free for another endpoint.
+    ///
+    /// # Errors
+    /// [`TransportError::AddressNotLocal`](electrode_transport::TransportError::AddressNotLocal) if
+    /// no interface of this machine has the address;
+    /// [`AddressInUse`](electrode_transport::TransportError::AddressInUse);
+    /// [`Config`](electrode_transport::TransportError::Config);
+    /// [`Io`](electrode_transport::TransportError::Io) for what else the system refuses.
+    pub fn bind(config: EndpointConfig, options: SocketOptions) -> Result<Self> {
+        Ok(Self { host: Arc::new(SocketHost::bind(config, &options)?) })
+    }
+
+    /// Opens a group on this endpoint. It neither leads nor follows yet, and acknowledges nothing.
+    ///
+    /// # Errors
+    /// [`TransportError::Config`](electrode_transport::TransportError::Config) names what is wrong
+    /// with the group; [`Closed`](electrode_transport::TransportError::Closed).
+    pub fn join(&self, config: GroupConfig) -> Result<SocketTransport> {
+        let key = self.host.with(|engine, _| engine.open(config))?;
+        Ok(GroupHandle::new(Arc::clone(&self.host), key))
+    }
+
+    /// The address that the socket is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.host.local_addr()
+    }
+
+    /// The counters since the socket was bound, over all groups.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.host.look(|engine, _| *engine.stats())
+    }
+
+    /// Closes all groups and the socket. When it returns the port is free, no datagram is answered
+    /// any more, and every waiting call ends with
+    /// [`Closed`](electrode_transport::TransportError::Closed). Closing twice is not an error.
+    pub fn close(&self) {
+        self.host.close();
+    }
+
+    /// As [`TransportCore::drive`](electrode_transport::TransportCore::drive), which also moves all
+    /// groups.
+    ///
+    /// # Errors
+    /// As there; [`Closed`](electrode_transport::TransportError::Closed) once closed.
+    pub fn drive(&self) -> Result<()> {
+        self.host.drive()
+    }
+
+    /// As [`TransportCore::wait`](electrode_transport::TransportCore::wait).
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub fn wait(&self, max: Duration) -> Result<()> {
+        self.host.wait(max)
+    }
+}
