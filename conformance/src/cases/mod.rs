@@ -19,7 +19,13 @@ macro_rules! cases {
     };
 }
 
+mod contiguous;
+mod equivocation;
+mod fenced;
+mod quorum_true;
 mod stored;
+mod told;
+mod votes;
 
 /// Both acknowledgement modes, for cases that hold in either.
 const MODES: [AckMode; 2] = [AckMode::Received, AckMode::Persisted];
@@ -27,5 +33,14 @@ const MODES: [AckMode; 2] = [AckMode::Received, AckMode::Persisted];
 /// Every case, grouped by invariant.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [stored::CASES].concat()
+    [
+        stored::CASES,
+        fenced::CASES,
+        contiguous::CASES,
+        equivocation::CASES,
+        votes::CASES,
+        told::CASES,
+        quorum_true::CASES,
+    ]
+    .concat()
 }

@@ -21,6 +21,12 @@ impl Lab {
         fenced.token
     }
 
+    /// As `fence`, for a case that only promises.
+    #[track_caller]
+    pub(crate) fn raise(&mut self, node: usize, ballot: u64) {
+        let _token = self.fence(node, ballot);
+    }
+
     #[track_caller]
     pub(crate) fn lead(&mut self, node: usize, ballot: u64, next: u64) {
         let token = self.fence(node, ballot);
