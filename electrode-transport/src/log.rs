@@ -53,8 +53,9 @@ pub struct FollowerStatus {
     /// How long ago the followed leader was last heard, or began to be followed. `None` if nothing
     /// is followed. Election time-outs live on it.
     pub heard_ago: Option<Duration>,
-    /// A ballot higher than the followed one, seen on a frame that was therefore refused: there is a
-    /// leader that this member has not followed yet.
+    /// A ballot higher than the followed one and not below the fence, seen on a frame that was
+    /// therefore refused: there is a leader that this member has not followed yet. At the fence's own
+    /// ballot it is the candidate that this member promised to.
     pub higher_ballot: Option<Ballot>,
 }
 

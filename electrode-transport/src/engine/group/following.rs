@@ -33,7 +33,10 @@ impl Group {
     fn status(&self, now: Time) -> FollowerStatus {
         let ballot = self.acceptor.ballot();
         let position = self.acceptor.position();
-        let current = ballot.max(self.acceptor.fence());
+        let fence = self.acceptor.fence();
+        // At the fence's own ballot there is news too, as long as nobody is followed or leads here.
+        let settled = self.acceptor.has_followed(fence) || self.led >= fence;
+        let news = self.observed > fence || self.observed == fence && !settled;
         FollowerStatus {
             ballot,
             commit: self.acceptor.commit(),
@@ -41,7 +44,7 @@ impl Group {
             acknowledged: position.acknowledged,
             heard_ago: (ballot != Ballot::NONE)
                 .then(|| std::time::Duration::from_nanos(now.since_ns(self.acceptor.heard()))),
-            higher_ballot: (self.observed > current).then_some(self.observed),
+            higher_ballot: (news && self.observed != Ballot::NONE).then_some(self.observed),
         }
     }
 
