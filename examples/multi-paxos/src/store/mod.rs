@@ -2,9 +2,11 @@
 
 #[cfg(feature = "disk")]
 mod disk;
+mod memory;
 
 #[cfg(feature = "disk")]
 pub use disk::{DiskStore, StoreIdentity};
+pub use memory::MemoryStore;
 
 use electrode_transport::{Ballot, Slot};
 
