@@ -114,7 +114,10 @@ fn same_bytes(stage: &Stage<'_>) -> Result<(), SetupError> {
         lab.until_all(0, 1, 20);
         let twice = lab.take_seen();
         let to_one = twice.iter().filter(|s| s.header.kind == FrameKind::Accept && s.to == Some(1));
-        assert!(to_one.count() >= 40, "every frame went out twice at least; the ledger compared them");
+        assert!(
+            to_one.count() >= 40,
+            "every frame went out twice at least; the ledger compared them"
+        );
         lab.check();
     }
     Ok(())

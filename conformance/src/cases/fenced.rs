@@ -30,6 +30,8 @@ cases! { Fenced, "fenced";
         "A fence below the one in force, or at ballot zero, is refused and changes nothing.";
     "tokens-of-the-newest-fence", Fence, [GROUPS], tokens,
         "Only the newest fence's token of the same group leads or follows.";
+    "storm-of-leader-changes", Fence, [RECEIVED PERSISTED FAULTS TAP PAUSE], super::chaos::leader_changes,
+        "Random leader changes, idle promises and frozen leaders: no fence is ever passed.";
 }
 
 fn nothing_below(stage: &Stage<'_>) -> Result<(), SetupError> {
@@ -190,7 +192,10 @@ fn leading_ends(stage: &Stage<'_>) -> Result<(), SetupError> {
     lab.take_seen();
     let leader = lab.node(0);
     let ended = |result: Result<(), TransportError>| {
-        assert!(matches!(result, Err(TransportError::NotLeading { ballot: Ballot(1) })), "{result:?}");
+        assert!(
+            matches!(result, Err(TransportError::NotLeading { ballot: Ballot(1) })),
+            "{result:?}"
+        );
     };
     ended(leader.quorum(Ballot(1)).map(drop));
     ended(leader.acked(Ballot(1)).map(drop));

@@ -19,9 +19,18 @@ macro_rules! cases {
     };
 }
 
+mod admission;
+mod bystanders;
+mod cancel;
+mod chaos;
 mod contiguous;
+mod contract;
 mod equivocation;
+mod exactly_once;
+mod exit;
 mod fenced;
+mod groups;
+mod lease;
 mod quorum_true;
 mod stored;
 mod told;
@@ -41,6 +50,14 @@ pub fn all() -> Vec<Case> {
         votes::CASES,
         told::CASES,
         quorum_true::CASES,
+        exactly_once::CASES,
+        bystanders::CASES,
+        admission::CASES,
+        lease::CASES,
+        exit::CASES,
+        contract::CASES,
+        cancel::CASES,
+        groups::CASES,
     ]
     .concat()
 }

@@ -33,6 +33,8 @@ cases! { QuorumTrue, "quorum-true";
         "A library's late word about an earlier ballot does not become a vote at the next.";
     "restarted-leader-counts-anew", CrashRestart, [RECEIVED PERSISTED CRASH], restarted_leader,
         "A leader that comes back counts from nothing and reaches its quorum again.";
+    "storm-of-reconfigurations", Quorum, [RECEIVED PERSISTED FAULTS TAP], super::chaos::reconfigurations,
+        "Random changes of membership: no quorum is ever told that the votes on the wire do not make.";
 }
 
 fn other_ballots(stage: &Stage<'_>) -> Result<(), SetupError> {
@@ -202,16 +204,12 @@ fn partitioned_leader(stage: &Stage<'_>) -> Result<(), SetupError> {
     lab.lead(2, 2, 3);
     let other = lab.probe(2, 2);
     lab.until("the new leader is confirmed", |lab| lab.confirmed(2, other));
-    lab.throughout(Duration::from_millis(60), "the old one is not", |lab| {
-        !lab.confirmed(0, probe)
-    });
+    lab.throughout(Duration::from_millis(60), "the old one is not", |lab| !lab.confirmed(0, probe));
     lab.set_links(Link::CLEAN);
-    lab.until("the old leader learns of its end", |lab| {
-        match lab.node(0).try_confirmed(probe) {
-            Err(TransportError::Superseded { by: Ballot(2), .. }) => true,
-            Ok(false) => false,
-            other => panic!("an old leader was answered {other:?}"),
-        }
+    lab.until("the old leader learns of its end", |lab| match lab.node(0).try_confirmed(probe) {
+        Err(TransportError::Superseded { by: Ballot(2), .. }) => true,
+        Ok(false) => false,
+        other => panic!("an old leader was answered {other:?}"),
     });
     lab.check();
     Ok(())

@@ -26,6 +26,8 @@ cases! { StoredBeforeAcked, "stored-before-acked";
         "In Persisted mode nothing is acknowledged before the library says so.";
     "bodies-to-the-byte", Core, [RECEIVED PERSISTED], bodies_to_the_byte,
         "Exactly the broadcast bytes are stored, from empty bodies to the largest.";
+    "storm-of-small-logs", Lossy, [RECEIVED PERSISTED FAULTS TAP], super::chaos::small_logs,
+        "Random histories with logs that run full: no claim ever exceeds the log.";
 }
 
 fn claims_match_the_log(stage: &Stage<'_>) -> Result<(), SetupError> {

@@ -40,6 +40,8 @@ cases! { QuorumTold, "quorum-told";
         "A full window is back-pressure; no frame without a quorum leaves it.";
     "idle-rejoiner", CrashRestart, [PERSISTED CRASH], idle_rejoiner,
         "A member that comes back behind is brought up to date from the window without a new broadcast.";
+    "storm-of-partitions", Lossy, [RECEIVED PERSISTED FAULTS TAP], super::chaos::partitions,
+        "Random partitions on a bad network: once it is whole, every quorum is told.";
 }
 
 fn lost_tail(stage: &Stage<'_>) -> Result<(), SetupError> {
