@@ -114,8 +114,7 @@ impl<H: Host> TransportCore for GroupHandle<H> {
 
     fn follow(&self, token: &FenceToken, leader: NodeId, next: Slot) -> Result<()> {
         self.host.with(|engine, now| {
-            let (group, io) = engine.group(self.key)?;
-            group.follow(token, leader, next, io, now)
+            engine.group_and_timer(self.key, |group, io| group.follow(token, leader, next, io, now))
         })
     }
 
