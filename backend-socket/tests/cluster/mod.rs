@@ -1,5 +1,6 @@
 //! Three members on loopback, for the tests beside this folder.
 #![allow(unreachable_pub, reason = "a folder that several targets include")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(dead_code, reason = "each test target uses its own part")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,0 +1,223 @@
+//! One member of a group over the socket backend, driven by a plain thread: the counterpart of
+//! `yardstick/sockets.c`. The leader proposes and prints one line of JSON; followers run until killed.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTransport};
+use electrode_transport::{
+    AckMode, Ballot, ClusterId, Counter, EndpointConfig, Frame, GroupConfig, GroupId, Incarnation,
+    LogBatch, Member, Membership, NodeId, QuorumRule, Slot, TransportCore, TransportError,
+};
+
+const BALLOT: Ballot = Ballot(1);
+const PAYLOAD_LEN: usize = 64;
+/// Slots before the first measured one.
+const OFFSET: u64 = 1;
+/// Longer than any retransmission: a run that hears nothing for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Sleep until something arrives.
+    Block,
+    /// Ask again and again.
+    Spin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ack {
+    /// Acknowledged when it lies in memory.
+    Received,
+    /// Acknowledged when the library says so, here at once.
+    Persisted,
+}
+
+/// Proposes to quorum over the socket backend.
+#[derive(Parser)]
+struct Arguments {
+    /// Every member's address; the first leads.
+    #[arg(long, required = true, value_delimiter = ',')]
+    members: Vec<SocketAddr>,
+    /// This member's place among them.
+    #[arg(long)]
+    index: usize,
+    /// How the leader waits. Followers always sleep.
+    #[arg(long, value_enum, default_value = "block")]
+    mode: Mode,
+    /// What an acknowledgement promises.
+    #[arg(long, value_enum, default_value = "received")]
+    ack: Ack,
+    /// Proposals under way at a time.
+    #[arg(long, default_value_t = 1)]
+    window: u64,
+    /// Proposals in all.
+    #[arg(long, default_value_t = 100_000)]
+    operations: u64,
+    /// Prints the endpoint's counters to stderr at the end.
+    #[arg(long)]
+    stats: bool,
+}
+
+fn main() -> Result<(), TransportError> {
+    let arguments = Arguments::parse();
+    let node = open(&arguments)?;
+    let token = node.fence(BALLOT)?.token;
+    if arguments.index == 0 {
+        node.lead(&token, Slot(1))?;
+        lead(&arguments, &node)
+    } else {
+        node.follow(&token, NodeId(1), Slot(1))?;
+        follow(&node, arguments.ack)
+    }
+}
+
+fn open(arguments: &Arguments) -> Result<SocketTransport, TransportError> {
+    let members = arguments.members.iter().zip(1..).map(|(&at, id)| Member::voter(NodeId(id), at));
+    let membership = Membership::new(Incarnation(1), members, QuorumRule::Majority)?;
+    let own = membership.members().get(arguments.index).copied().unwrap_or_else(|| {
+        eprintln!("--index {} is not among the members", arguments.index);
+        std::process::exit(2);
+    });
+    let endpoint = EndpointConfig::new(ClusterId(1), own.id, own.address);
+    let mut group = GroupConfig::new(GroupId(1), membership);
+    group.mode = match arguments.ack {
+        Ack::Received => AckMode::Received,
+        Ack::Persisted => AckMode::Persisted,
+    };
+    SocketEndpoint::bind(endpoint, SocketOptions::default())?.join(group)
+}
+
+fn follow(node: &SocketTransport, ack: Ack) -> Result<(), TransportError> {
+    let mut batch = LogBatch::default();
+    loop {
+        node.wait(Duration::from_millis(200))?;
+        while node.try_poll_log(&mut batch)? > 0 {
+            if let (Ack::Persisted, Some(through)) = (ack, batch.last_slot()) {
+                node.acknowledge(BALLOT, through)?;
+            }
+        }
+    }
+}
+
+/// What the leader measures.
+struct Run {
+    sent: u64,
+    known: u64,
+    sent_at: Vec<Instant>,
+    latencies_ns: Vec<u64>,
+}
+
+fn lead(arguments: &Arguments, node: &SocketTransport) -> Result<(), TransportError> {
+    meet(arguments, node)?;
+    let operations = arguments.operations;
+    let start = Instant::now();
+    let mut run = Run {
+        sent: 0,
+        known: 0,
+        sent_at: Vec::with_capacity(operations as usize),
+        latencies_ns: Vec::with_capacity(operations as usize),
+    };
+    let mut heard = start;
+    while run.known < operations {
+        run.fill_window(arguments, node)?;
+        match arguments.mode {
+            Mode::Block => node.wait(PATIENCE)?,
+            Mode::Spin => node.drive()?,
+        }
+        let through = node.quorum(BALLOT)?.through.0 - OFFSET;
+        if through > run.known {
+            heard = Instant::now();
+            run.note(through, heard);
+        } else if arguments.mode == Mode::Block && heard.elapsed() > PATIENCE {
+            break;
+        }
+    }
+    run.report(operations, start.elapsed());
+    if arguments.stats {
+        eprintln!("{:?}", node.stats());
+    }
+    let lost = operations - run.known;
+    let stats = node.stats();
+    if lost > 0 || stats.count(Counter::TxErrors) > 0 {
+        eprintln!("lost {lost}: {stats:?}");
+    }
+    Ok(())
+}
+
+/// Has one proposal stored by everybody, so that starting up is not measured.
+fn meet(arguments: &Arguments, node: &SocketTransport) -> Result<(), TransportError> {
+    node.try_broadcast(BALLOT, &[Frame::single(Slot(1), b"hello")])?;
+    arguments.vote(node, Slot(1))?;
+    let start = Instant::now();
+    while node.acked(BALLOT)?.iter().any(|progress| progress.acked < Slot(1)) {
+        assert!(start.elapsed() < PATIENCE, "not everybody follows: are the followers running?");
+        node.wait(Duration::from_millis(5))?;
+    }
+    Ok(())
+}
+
+impl Arguments {
+    /// The leader's own vote, which in `Received` mode it has cast already.
+    fn vote(&self, node: &SocketTransport, through: Slot) -> Result<(), TransportError> {
+        match self.ack {
+            Ack::Received => Ok(()),
+            Ack::Persisted => node.acknowledge(BALLOT, through),
+        }
+    }
+}
+
+impl Run {
+    /// Proposes what the window has room for, in one batch.
+    fn fill_window(
+        &mut self,
+        arguments: &Arguments,
+        node: &SocketTransport,
+    ) -> Result<(), TransportError> {
+        const BATCH_MAX: usize = 64;
+        let payload = [0x5a; PAYLOAD_LEN];
+        loop {
+            let room = arguments.window - (self.sent - self.known);
+            let count = room.min(arguments.operations - self.sent).min(BATCH_MAX as u64) as usize;
+            if count == 0 {
+                return Ok(());
+            }
+            let mut frames = [Frame::single(Slot(1), &payload[..]); BATCH_MAX];
+            for (frame, slot) in frames.iter_mut().zip(self.sent + OFFSET + 1..).take(count) {
+                *frame = Frame::single(Slot(slot), &payload);
+            }
+            let now = Instant::now();
+            let taken = match node.try_broadcast(BALLOT, &frames[..count]) {
+                Ok(taken) => taken,
+                // A follower far behind keeps nothing here: the quorum moves on.
+                Err(TransportError::Backpressure) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            self.sent += taken as u64;
+            arguments.vote(node, Slot(self.sent + OFFSET))?;
+            self.sent_at.extend(std::iter::repeat_n(now, taken));
+        }
+    }
+
+    fn note(&mut self, through: u64, now: Instant) {
+        for slot in self.known..through {
+            let latency = now - self.sent_at[slot as usize];
+            self.latencies_ns.push(latency.as_nanos() as u64);
+        }
+        self.known = through;
+    }
+
+    fn report(&mut self, operations: u64, elapsed: Duration) {
+        self.latencies_ns.sort_unstable();
+        let count = self.latencies_ns.len();
+        let at = |place: usize| self.latencies_ns.get(place).map_or(0.0, |&ns| ns as f64 / 1e3);
+        println!(
+            "{{\"ops_per_s\": {:.0}, \"p50_us\": {:.2}, \"p99_us\": {:.2}, \"lost\": {}}}",
+            self.known as f64 / elapsed.as_secs_f64(),
+            at(count / 2),
+            at(count * 99 / 100),
+            operations - self.known,
+        );
+    }
+}
