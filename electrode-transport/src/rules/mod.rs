@@ -7,6 +7,7 @@
 
 mod acceptor;
 mod gate;
+mod marks;
 mod tally;
 
 pub use acceptor::{Acceptor, AckMode, ArmError, Position, Proposal, Verdict};

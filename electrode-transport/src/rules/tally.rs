@@ -4,6 +4,7 @@
 //! that a set of voters for each slot would: the quorum's watermark is the highest slot that enough
 //! members' watermarks have reached. There is no window entry to recycle and no bit to count twice.
 
+use super::marks::Marks;
 use crate::ident::{Ballot, MEMBERS_MAX, MemberIndex, MemberSet, Slot};
 
 /// Voters, and how many of them it takes. All zero is met by nobody.
@@ -65,11 +66,11 @@ pub struct Tally {
     voters: Voters,
     members: u32,
     own: u32,
-    acked: [u64; MEMBERS_MAX],
-    probed: [u64; MEMBERS_MAX],
+    acked: Marks,
+    probed: Marks,
 }
 
-const _: () = assert!(size_of::<Tally>() == 64 + 2 * 8 * MEMBERS_MAX);
+const _: () = assert!(size_of::<Tally>() == 64 + 2 * (8 + 1) * MEMBERS_MAX);
 
 impl Tally {
     /// Begins to count at `ballot`, with nothing acknowledged and nothing sent beyond `sent`.
@@ -101,8 +102,7 @@ impl Tally {
     /// Counts `member`'s acknowledgement of every slot through `through` at `ballot`.
     #[inline(always)]
     pub fn ack(&mut self, ballot: Ballot, member: MemberIndex, through: Slot) -> TallyVerdict {
-        let index = member.0 as usize;
-        if index >= MEMBERS_MAX || member.0 as u32 >= self.members {
+        if member.0 as usize >= MEMBERS_MAX || member.0 as u32 >= self.members {
             return TallyVerdict::NotMember;
         }
         if ballot.0 == 0 || ballot.0 != self.ballot.0 {
@@ -111,11 +111,11 @@ impl Tally {
         if through.0 > self.sent.0 {
             return TallyVerdict::Beyond;
         }
-        if through.0 <= self.acked[index] {
+        if through.0 <= self.acked.of(member) {
             return TallyVerdict::Repeat;
         }
-        self.acked[index] = through.0;
-        let reached = self.reached(&self.acked, self.quorum.0);
+        self.acked.raise(member, through.0);
+        let reached = self.acked.reached(&self.voters);
         if reached > self.quorum.0 {
             self.quorum = Slot(reached);
             return TallyVerdict::Quorum;
@@ -126,19 +126,17 @@ impl Tally {
     /// Starts a leadership probe and returns its number. The leader's own voice is in it.
     pub fn start_probe(&mut self) -> u64 {
         self.probe_sent = self.probe_sent.saturating_add(1);
-        let own = self.own as usize;
-        if own < MEMBERS_MAX {
-            self.probed[own] = self.probe_sent;
+        if self.own < self.members {
+            self.probed.raise(MemberIndex(self.own as u8), self.probe_sent);
         }
-        self.probe_quorum = self.reached(&self.probed, self.probe_quorum);
+        self.probe_quorum = self.probe_quorum.max(self.probed.reached(&self.voters));
         self.probe_sent
     }
 
     /// Counts `member`'s answer to probe `number`, and so to every earlier one, at `ballot`.
     #[inline(always)]
     pub fn probe_ack(&mut self, ballot: Ballot, member: MemberIndex, number: u64) -> TallyVerdict {
-        let index = member.0 as usize;
-        if index >= MEMBERS_MAX || member.0 as u32 >= self.members {
+        if member.0 as usize >= MEMBERS_MAX || member.0 as u32 >= self.members {
             return TallyVerdict::NotMember;
         }
         if ballot.0 == 0 || ballot.0 != self.ballot.0 {
@@ -147,50 +145,16 @@ impl Tally {
         if number > self.probe_sent {
             return TallyVerdict::Beyond;
         }
-        if number <= self.probed[index] {
+        if number <= self.probed.of(member) {
             return TallyVerdict::Repeat;
         }
-        self.probed[index] = number;
-        let reached = self.reached(&self.probed, self.probe_quorum);
+        self.probed.raise(member, number);
+        let reached = self.probed.reached(&self.voters);
         if reached > self.probe_quorum {
             self.probe_quorum = reached;
             return TallyVerdict::Quorum;
         }
         TallyVerdict::Counted
-    }
-
-    /// The highest of `marks` above `floor` that a quorum has reached; `floor` if none is.
-    #[inline(always)]
-    fn reached(&self, marks: &[u64; MEMBERS_MAX], floor: u64) -> u64 {
-        let mut best = floor;
-        for (index, &mark) in marks.iter().enumerate() {
-            if index as u32 >= self.members {
-                break;
-            }
-            if mark > best && self.met(marks, mark) {
-                best = mark;
-            }
-        }
-        best
-    }
-
-    /// Whether enough voters of each set have a mark of at least `level`.
-    #[inline(always)]
-    fn met(&self, marks: &[u64; MEMBERS_MAX], level: u64) -> bool {
-        let mut there = 0u32;
-        for (index, &mark) in marks.iter().enumerate() {
-            if index as u32 >= self.members {
-                break;
-            }
-            if mark >= level {
-                there |= 1 << index;
-            }
-        }
-        let enough = |set: &VoterSet| {
-            set.needed != 0 && MemberSet(there & set.members.0).count() >= set.needed
-        };
-        enough(&self.voters.current)
-            && (self.voters.joint.members.0 == 0 || enough(&self.voters.joint))
     }
 
     /// The same leadership under a new membership: `old_index` tells where each of its members sat.
@@ -209,16 +173,14 @@ impl Tally {
         let mut seated = Self::lead(self.ballot, self.sent, voters, members, own);
         for index in 0..seated.members as usize {
             let Some(old) = old_index(MemberIndex(index as u8)) else { continue };
-            if let Some(&acked) = self.acked.get(old.0 as usize) {
-                seated.acked[index] = acked;
-            }
+            seated.acked.raise(MemberIndex(index as u8), self.acked.of(old));
         }
         seated.probe_sent = self.probe_sent;
-        if let Some(voice) = seated.probed.get_mut(own.0 as usize) {
-            *voice = self.probe_sent;
+        if seated.own < seated.members {
+            seated.probed.raise(own, self.probe_sent);
         }
-        seated.probe_quorum = seated.reached(&seated.probed, self.probe_quorum);
-        seated.quorum = Slot(seated.reached(&seated.acked, self.quorum.0));
+        seated.probe_quorum = self.probe_quorum.max(seated.probed.reached(&seated.voters));
+        seated.quorum = Slot(self.quorum.0.max(seated.acked.reached(&seated.voters)));
         seated
     }
 
@@ -247,9 +209,9 @@ impl Tally {
     #[must_use]
     pub fn voters_of(&self, slot: Slot) -> MemberSet {
         let mut voters = MemberSet::EMPTY;
-        for (index, &acked) in self.acked.iter().enumerate() {
+        for (member, acked) in self.acked.iter() {
             if acked >= slot.0 {
-                voters = voters.with(MemberIndex(index as u8));
+                voters = voters.with(member);
             }
         }
         MemberSet(voters.0 & self.voters.all().0)
@@ -259,13 +221,13 @@ impl Tally {
     #[inline(always)]
     #[must_use]
     pub fn acked(&self, member: MemberIndex) -> Slot {
-        Slot(self.acked.get(member.0 as usize).copied().unwrap_or(0))
+        Slot(self.acked.of(member))
     }
 
     /// The highest probe number that `member` has answered.
     #[must_use]
     pub fn probed(&self, member: MemberIndex) -> u64 {
-        self.probed.get(member.0 as usize).copied().unwrap_or(0)
+        self.probed.of(member)
     }
 
     /// The newest probe's number, zero before the first.
