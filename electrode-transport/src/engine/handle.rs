@@ -142,7 +142,10 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn quorum(&self, ballot: Ballot) -> Result<Quorum> {
-        self.host.look(|engine, _| engine.group(self.key)?.0.quorum(ballot))
+        self.host.look(|engine, _| {
+            let (group, io) = engine.group(self.key)?;
+            group.quorum(ballot, io)
+        })
     }
 
     fn acked(&self, ballot: Ballot) -> Result<Acked> {
@@ -160,11 +163,17 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn try_confirmed(&self, probe: Probe) -> Result<bool> {
-        self.host.look(|engine, _| engine.group(self.key)?.0.confirmed(probe))
+        self.host.look(|engine, _| {
+            let (group, io) = engine.group(self.key)?;
+            group.confirmed(probe, io)
+        })
     }
 
     fn try_poll_log(&self, batch: &mut LogBatch) -> Result<usize> {
-        self.host.look(|engine, now| Ok(engine.group(self.key)?.0.poll_log(batch, now)))
+        self.host.look(|engine, now| {
+            let (group, io) = engine.group(self.key)?;
+            Ok(group.poll_log(batch, io, now))
+        })
     }
 
     fn acknowledge(&self, ballot: Ballot, through: Slot) -> Result<()> {

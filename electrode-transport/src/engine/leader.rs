@@ -2,6 +2,8 @@
 
 use std::vec::Vec;
 
+use super::group::mutated::mutate_resend;
+use super::mutant::Mutant;
 use super::peer::Peer;
 use super::window::Window;
 use super::{Io, Seat};
@@ -154,7 +156,9 @@ impl Leader {
         if frame.body.len() > max {
             return Err(TransportError::TooLarge { len: frame.body.len(), max });
         }
-        if !io.has_room() || !self.window.push(frame, now, self.tally.quorum()) {
+        let dropping = io.mutation.is(Mutant::WindowDropsUnstored);
+        let stored = if dropping { Slot::MAX } else { self.tally.quorum() };
+        if !io.has_room() || !self.window.push(frame, now, stored) {
             io.stats.add(Counter::TxBackpressure, 1);
             return Err(TransportError::Backpressure);
         }
@@ -175,7 +179,11 @@ impl Leader {
         let number = self.tally.start_probe();
         if !io.outbox.is_full() {
             // Otherwise the time-out asks: probes must not pile up before a network that takes none.
-            io.send_all(seat, self.probe_header(seat, number), &[]);
+            let mut header = self.probe_header(seat, number);
+            if io.mutation.is(Mutant::ProbeWithoutCommit) {
+                header.commit = Slot::ZERO;
+            }
+            io.send_all(seat, header, &[]);
         }
         self.probe_rounds = 0;
         self.arm_probe(seat, io, now);
@@ -222,8 +230,10 @@ impl Leader {
         let ignored = |verdict| {
             !matches!(verdict, TallyVerdict::Quorum | TallyVerdict::Counted | TallyVerdict::Repeat)
         };
-        let heard =
-            Heard { quorum: counted == TallyVerdict::Quorum, probe: probed == TallyVerdict::Quorum };
+        let heard = Heard {
+            quorum: counted == TallyVerdict::Quorum,
+            probe: probed == TallyVerdict::Quorum,
+        };
         if ignored(counted) || ignored(probed) {
             // Half of it may have counted all the same, and then who waits for that must be told.
             return heard;
@@ -304,6 +314,9 @@ impl Leader {
 
     /// Sends a member what it expects next and some of what follows. Returns whether it could.
     fn send_burst(&mut self, member: MemberIndex, seat: &Seat, io: &mut Io, now: Time) -> bool {
+        if io.mutation.is(Mutant::ForgetLostTail) {
+            return true;
+        }
         let Some(start) = self.window.find(self.peers[usize::from(member)].next) else {
             return false;
         };
@@ -321,7 +334,9 @@ impl Leader {
             kept.resent = true;
             bytes += kept.body.len();
             end = kept.last;
-            io.send_one(header(kept.first, kept.last), &kept.body, address);
+            let broken = mutate_resend(&kept.body, io);
+            let body = broken.as_deref().unwrap_or(&kept.body);
+            io.send_one(header(kept.first, kept.last), body, address);
             io.stats.add(Counter::TxRetransmits, 1);
         }
         if end != Slot::ZERO {
@@ -346,7 +361,7 @@ impl Leader {
             }
             self.peers[usize::from(member)].back_off(now, &io.config);
         }
-        if self.probe_deadline.is_some_and(|due| due <= now) {
+        if self.probe_deadline.is_some_and(|due| due <= now) && !io.mutation.is(Mutant::ProbeOnce) {
             let number = self.tally.probe_sent();
             for member in seat.others().filter(|&member| self.tally.probed(member) < number) {
                 if let Some(address) = seat.address(member) {
@@ -371,7 +386,11 @@ impl Leader {
     /// The same leadership under a new membership.
     pub(crate) fn reseat(&mut self, old: &Membership, seat: &Seat, io: &Io, now: Time) {
         let membership = &seat.membership;
+        let by_index = io.mutation.is(Mutant::ReseatByIndex);
         let old_index = |index: MemberIndex| {
+            if by_index {
+                return Some(index).filter(|&index| old.member(index).is_some());
+            }
             membership.member(index).and_then(|member| old.index_of(member.id))
         };
         self.tally =

@@ -11,6 +11,7 @@ mod group;
 mod handle;
 mod inbox;
 mod leader;
+mod mutant;
 mod outbox;
 mod peer;
 mod ring;
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 pub use handle::{GroupHandle, Host};
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
 pub use outbox::{Outbox, Transmit};
 pub use wakers::WakeList;
 
@@ -31,9 +34,12 @@ use crate::error::{ConfigError, TransportError};
 use crate::ident::{GroupId, Time};
 use crate::rules::AckMode;
 use crate::stats::{Counter, Stats};
-use crate::wire::Header;
+use crate::wire::{FrameKind, Header, WireError};
 
 use group::Group;
+#[cfg(not(feature = "mutants"))]
+use mutant::Mutant;
+use mutant::Mutation;
 use seat::Seat;
 
 /// What groups share on their endpoint: the way out, the counters, the configuration.
@@ -45,6 +51,7 @@ pub(crate) struct Io {
     pub(crate) wakes: WakeList,
     /// A caller was turned away because the outbox was full.
     turned_away: bool,
+    pub(crate) mutation: Mutation,
 }
 
 impl Io {
@@ -57,7 +64,8 @@ impl Io {
 
     /// Queues a frame for every other member: encoded once.
     pub(crate) fn send_all(&mut self, seat: &Seat, header: Header, body: &[u8]) {
-        let to = seat.others().filter_map(|index| seat.address(index));
+        let reach = if self.mutation.is(Mutant::BroadcastStopsAtEight) { 8 } else { usize::MAX };
+        let to = seat.others().take(reach).filter_map(|index| seat.address(index));
         let count = self.outbox.push(header, body, self.config.key.as_ref(), to);
         self.stats.add(Counter::TxDatagrams, count as u64);
     }
@@ -74,6 +82,9 @@ impl Io {
             self.stats.add(Counter::TxRepliesDropped, 1);
         } else {
             self.send_one(header, &[], to);
+            if self.mutation.is(Mutant::ReplyTwice) {
+                self.send_one(header, &[], to);
+            }
         }
     }
 }
@@ -111,6 +122,7 @@ impl Engine {
                 stats: Stats::default(),
                 wakes: WakeList::default(),
                 turned_away: false,
+                mutation: Mutation::default(),
             },
             groups: BTreeMap::new(),
             epochs: 0,
@@ -141,8 +153,15 @@ impl Engine {
 
     /// Closes a group; its waiting tasks are woken and find it closed.
     pub fn close(&mut self, key: GroupKey) {
+        if self.io.mutation.is(Mutant::AckAfterClose) {
+            if let Some((epoch, _)) = self.groups.get_mut(&key.group) {
+                *epoch = 0;
+            }
+            return;
+        }
         if self.groups.get(&key.group).is_some_and(|(epoch, _)| *epoch == key.epoch)
             && let Some((_, mut group)) = self.groups.remove(&key.group)
+            && !self.io.mutation.is(Mutant::CloseWakesNobody)
         {
             group.fire_all(&mut self.io);
         }
@@ -181,7 +200,7 @@ impl Engine {
     ) -> Result<T> {
         let (group, io) = self.group(key)?;
         let result = call(group, io);
-        let timeout = group.next_timeout();
+        let timeout = group.next_timeout(io);
         self.expect_timeout(timeout);
         result
     }
@@ -197,20 +216,60 @@ impl Engine {
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         let (header, body) = match Header::decode(datagram) {
             Ok(frame) => frame,
+            Err(WireError::Length) if self.io.mutation.is(Mutant::LenientLength) => {
+                return self.mutate_length(now, from, datagram);
+            }
+            Err(_) if self.io.mutation.is(Mutant::UncountedDrop) => return,
             Err(error) => return self.io.stats.add(error.into(), 1),
         };
         if body.len() > self.io.config.body_len_max() {
             return self.io.stats.add(Counter::RxLength, 1);
         }
-        if header.cluster != self.io.config.cluster {
+        if header.cluster != self.io.config.cluster
+            && !self.io.mutation.is(Mutant::SkipClusterCheck)
+        {
             return self.io.stats.add(Counter::RxForeignCluster, 1);
         }
+        let header = self.mutate_header(header);
         let Some((_, group)) = self.groups.get_mut(&header.group) else {
             return self.io.stats.add(Counter::RxUnknownGroup, 1);
         };
         group.handle_frame(&header, datagram, from, &mut self.io, now);
-        let timeout = group.next_timeout();
+        let timeout = group.next_timeout(&self.io);
         self.expect_timeout(timeout);
+    }
+
+    /// The header as a broken engine reads it.
+    #[inline(always)]
+    fn mutate_header(&self, mut header: Header) -> Header {
+        if self.io.mutation.is(Mutant::CutTo32Bits) {
+            for number in [&mut header.ballot.0, &mut header.first.0, &mut header.last.0] {
+                *number &= u64::from(u32::MAX);
+            }
+        }
+        if self.io.mutation.is(Mutant::CountForeignGroup)
+            && let Some(&group) = self.groups.keys().next()
+            && header.kind == FrameKind::Accepted
+        {
+            header.group = group;
+        }
+        header
+    }
+
+    /// A broken engine handles a frame whose length is wrong.
+    fn mutate_length(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        let decoded = datagram.first_chunk().map(Header::decode_head);
+        if let Some(Ok(header)) = decoded
+            && let Some((_, group)) = self.groups.get_mut(&header.group)
+        {
+            group.handle_frame(&header, datagram, from, &mut self.io, now);
+        }
+    }
+
+    /// From now on the engine is broken in this way.
+    #[cfg(feature = "mutants")]
+    pub fn set_mutant(&mut self, mutant: Option<Mutant>) {
+        self.io.mutation.which = mutant;
     }
 
     /// Retransmits what is due. Cheap if nothing is.
@@ -221,7 +280,7 @@ impl Engine {
         let mut next: Option<Time> = None;
         for (_, group) in self.groups.values_mut() {
             group.handle_timeout(&mut self.io, now);
-            let timeout = group.next_timeout();
+            let timeout = group.next_timeout(&self.io);
             next = match (next, timeout) {
                 (Some(current), Some(new)) => Some(current.min(new)),
                 (current, new) => current.or(new),

@@ -32,7 +32,10 @@ fn bytes_are_a_bound_of_their_own() {
     assert!(push(&mut window, 2, 2, &[0; 4], 0));
     assert!(!push(&mut window, 3, 3, &[0; 1], 0));
     assert!(push(&mut window, 3, 3, &[], 0), "an empty body always fits the bytes");
-    assert!(push(&mut window, 4, 4, &[0; 10], 3), "room is made by as many as it takes, and no more");
+    assert!(
+        push(&mut window, 4, 4, &[0; 10], 3),
+        "room is made by as many as it takes, and no more"
+    );
     assert_eq!((window.start(), window.bytes), (Some(Slot(3)), 10));
 }
 

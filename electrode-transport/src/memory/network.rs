@@ -75,7 +75,13 @@ impl MemoryNetwork {
         let (node, address) = (config.node, config.bind);
         let body_len_max = config.body_len_max();
         let authenticated = config.key.is_some();
-        let engine = Engine::new(config)?;
+        #[cfg_attr(
+            not(feature = "mutants"),
+            allow(unused_mut, reason = "only a broken one changes")
+        )]
+        let mut engine = Engine::new(config)?;
+        #[cfg(feature = "mutants")]
+        engine.set_mutant(self.world().mutant);
         let life = self.world().start(address, engine).ok_or_else(|| {
             let source = io::Error::from(io::ErrorKind::AddrInUse);
             TransportError::AddressInUse { address, source }
@@ -89,6 +95,12 @@ impl MemoryNetwork {
         };
         let host = MemoryHost { network: self.clone(), life, node, capabilities };
         Ok(MemoryEndpoint { host: Arc::new(host) })
+    }
+
+    /// Endpoints started from now on are broken in this way: for tests of tests. Never in production.
+    #[cfg(feature = "mutants")]
+    pub fn set_mutant(&self, mutant: Option<crate::engine::Mutant>) {
+        self.world().mutant = mutant;
     }
 
     /// Virtual time since the start.

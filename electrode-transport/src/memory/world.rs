@@ -48,6 +48,8 @@ pub(super) struct World {
     digest: Tagger,
     digested: usize,
     pub(super) capture: Option<Vec<Captured>>,
+    #[cfg(feature = "mutants")]
+    pub(super) mutant: Option<crate::engine::Mutant>,
 }
 
 impl World {
@@ -66,6 +68,8 @@ impl World {
             digest: Tagger::new(&Key([0; 16])),
             digested: 0,
             capture: None,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Group, Io};
 use crate::capabilities::Interest;
+use crate::engine::mutant::Mutant;
 use crate::ident::{Ballot, MemberIndex, Slot, Time};
 use crate::rules::{Proposal, Refusal, Verdict};
 use crate::stats::Counter;
@@ -21,7 +22,10 @@ impl Group {
     ) {
         let member = match self.admit(header, datagram, from, io) {
             Ok(member) => member,
-            Err(refusal) => return io.stats.add(refusal.into(), 1),
+            Err(refusal) => {
+                self.mutate_refusal(header, from, io);
+                return io.stats.add(refusal.into(), 1);
+            }
         };
         let body = datagram.get(HEADER_LEN..).unwrap_or_default();
         match header.kind {
@@ -42,8 +46,10 @@ impl Group {
         from: SocketAddr,
         io: &Io,
     ) -> Result<MemberIndex, Refusal> {
-        let member = match self.seat.gate.admit(header) {
+        let admitted = self.mutate_admission(self.seat.gate.admit(header), header, io);
+        let member = match admitted {
             Ok(member) if self.seat.address(member) == Some(from) => member,
+            Ok(member) if Self::mutant_takes_any_address(header, io) => member,
             Ok(_) => return Err(Refusal::WrongAddress),
             Err(Refusal::StaleIncarnation | Refusal::FutureIncarnation)
                 if header.kind == FrameKind::Message =>
@@ -52,7 +58,9 @@ impl Group {
             }
             Err(refusal) => return Err(refusal),
         };
-        if let Some(key) = &io.config.key {
+        if let Some(key) = &io.config.key
+            && !io.mutation.is(Mutant::SkipTagCheck)
+        {
             let (head, body) = datagram.split_first_chunk().ok_or(Refusal::BadTag)?;
             if !header.is_tagged() || tag_frame(key, head, body) != header.tag {
                 return Err(Refusal::BadTag);
@@ -70,16 +78,18 @@ impl Group {
         io: &mut Io,
         now: Time,
     ) {
-        let proposal = Proposal {
+        let mut proposal = Proposal {
             ballot: header.ballot,
             sender: member,
             first: header.first,
             last: header.last,
             commit: header.commit,
         };
+        self.mutate_proposal(&mut proposal, io, now);
         let commit = self.acceptor.commit();
         let room = self.acceptor.wants(&proposal, now)
-            && self.log.reserve(proposal.ballot, proposal.first, proposal.last, body);
+            && (self.log.reserve(proposal.ballot, proposal.first, proposal.last, body)
+                || io.mutation.is(Mutant::AckBeforeStore));
         let verdict = self.acceptor.offer(&proposal, now, room);
         if verdict == Verdict::Stored {
             self.log.commit();
@@ -87,8 +97,13 @@ impl Group {
             self.log.discard();
         }
         io.stats.add(verdict.into(), 1);
-        if verdict == Verdict::Stored || self.acceptor.commit() > commit {
+        let told = self.mutate_verdict(verdict, &proposal, body, from, io);
+        let news = verdict == Verdict::Stored && !io.mutation.is(Mutant::LogWakeUpLost);
+        if news || self.acceptor.commit() > commit {
             self.wakers.fire(Interest::Log, &mut io.wakes);
+        }
+        if told {
+            return;
         }
         if verdict.replies(self.acceptor.mode()) {
             io.reply(self.accepted(verdict == Verdict::Gap).to(member), from);
@@ -105,13 +120,15 @@ impl Group {
         io: &mut Io,
         now: Time,
     ) {
+        self.mutate_lease(io, now);
         let commit = self.acceptor.commit();
         let verdict = self.acceptor.probe(header.ballot, member, header.commit, now);
         io.stats.add(verdict.into(), 1);
         if self.acceptor.commit() > commit {
             self.wakers.fire(Interest::Log, &mut io.wakes);
         }
-        if verdict == Verdict::Confirmed {
+        let past = verdict == Verdict::Stale && io.mutation.is(Mutant::ProbeIgnoresFence);
+        if verdict == Verdict::Confirmed || past {
             let position = self.acceptor.position();
             let slots = [header.first, position.acknowledged, position.next];
             let reply = self.seat.header(FrameKind::ProbeAck, header.ballot, slots);
@@ -158,8 +175,9 @@ impl Group {
         let Some(leader) = &mut self.leader else {
             return io.stats.add(Counter::RxAckStale, 1);
         };
-        let heard = leader.handle_reply(header, member, &self.seat, io, now);
-        if heard.quorum {
+        let (header, member) = Self::mutate_vote(leader, header, member, &self.seat, io);
+        let heard = leader.handle_reply(&header, member, &self.seat, io, now);
+        if heard.quorum && !io.mutation.is(Mutant::LostWakeUp) {
             self.wakers.fire(Interest::Quorum, &mut io.wakes);
             self.wakers.fire(Interest::Window, &mut io.wakes);
         }
@@ -170,7 +188,8 @@ impl Group {
 
     fn handle_refused(&mut self, header: &Header, io: &mut Io) {
         io.stats.add(Counter::RxRefused, 1);
-        if self.leader.as_ref().is_some_and(|leader| leader.ballot() == header.ballot) {
+        let ours = self.leader.as_ref().is_some_and(|leader| leader.ballot() == header.ballot);
+        if ours && !io.mutation.is(Mutant::IgnoreRefusal) {
             self.supersede(Ballot(header.first.0), io);
         }
     }
@@ -179,7 +198,7 @@ impl Group {
         let Some(from) = self.seat.membership.member(member).map(|member| member.id) else {
             return io.stats.add(Counter::RxNotMember, 1);
         };
-        if self.inbox.push(from, body) {
+        if self.inbox.push(from, Self::mutate_message(body, io)) {
             io.stats.add(Counter::RxMessage, 1);
             self.wakers.fire(Interest::Message, &mut io.wakes);
         } else {

@@ -3,6 +3,7 @@
 use super::{Group, Io};
 use crate::capabilities::Interest;
 use crate::contract::Result;
+use crate::engine::mutant::Mutant;
 use crate::error::TransportError;
 use crate::ident::{Ballot, Slot, Time};
 use crate::log::{FollowerStatus, LogBatch};
@@ -16,16 +17,18 @@ impl Group {
 
     /// When those who wait for the log must be woken to show that they are alive: half a lease before
     /// it runs out. Whoever then polls renews it; a task that was dropped or hangs does not.
-    pub(super) fn roll_call(&self) -> Option<Time> {
+    pub(super) fn roll_call(&self, io: &Io) -> Option<Time> {
         let following = self.acceptor.ballot() != Ballot::NONE;
+        let following = following && !io.mutation.is(Mutant::NoRollCall);
         (following && self.wakers.is_waiting(Interest::Log))
             .then(|| Time(self.acceptor.lease_until().0.saturating_sub(self.lease_ns() / 2)))
     }
 
-    pub(crate) fn poll_log(&mut self, batch: &mut LogBatch, now: Time) -> usize {
+    pub(crate) fn poll_log(&mut self, batch: &mut LogBatch, io: &Io, now: Time) -> usize {
         self.acceptor.renew(now.after_ns(self.lease_ns()));
         batch.clear();
         self.log.poll(batch);
+        self.mutate_batch(batch, io);
         batch.set_status(self.status(now));
         batch.len()
     }
@@ -58,13 +61,17 @@ impl Group {
             return Err(TransportError::InsideFrame { through, last });
         }
         let before = self.acceptor.position();
+        let late = io.mutation.is(Mutant::LateWordVotes);
+        let ballot = if late { self.acceptor.ballot() } else { ballot };
         self.acceptor.acknowledge(ballot, through).map_err(|error| match error {
             ArmError::Slot => {
                 TransportError::SlotOutOfOrder { offered: through, expected: before.next }
             }
             _ => TransportError::NotFollowing { ballot },
         })?;
-        self.log.discard_through(through);
+        if !io.mutation.is(Mutant::YieldAcknowledged) {
+            self.log.discard_through(through);
+        }
         if self.acceptor.position() != before {
             self.send_position(io);
         }

@@ -4,9 +4,11 @@ use super::{Group, Io};
 use crate::capabilities::{Acked, Interest, Probe, Quorum};
 use crate::contract::Result;
 use crate::engine::leader::Leader;
+use crate::engine::mutant::Mutant;
 use crate::error::TransportError;
 use crate::ident::{Ballot, Slot, Time};
 use crate::log::Frame;
+use crate::rules::AckMode;
 
 impl Group {
     pub(super) fn leading(&mut self, ballot: Ballot) -> Result<&mut Leader> {
@@ -23,7 +25,8 @@ impl Group {
         io: &mut Io,
         now: Time,
     ) -> Result<usize> {
-        let mode = self.config.mode;
+        let early = io.mutation.is(Mutant::OwnVoteEarly);
+        let mode = if early { AckMode::Received } else { self.config.mode };
         self.leading(ballot)?;
         let Some(leader) = &mut self.leader else {
             return Err(TransportError::NotLeading { ballot });
@@ -37,8 +40,14 @@ impl Group {
         taken
     }
 
-    pub(crate) fn quorum(&mut self, ballot: Ballot) -> Result<Quorum> {
-        self.leading(ballot).map(|leader| leader.quorum())
+    pub(crate) fn quorum(&mut self, ballot: Ballot, io: &mut Io) -> Result<Quorum> {
+        let mut quorum = self.leading(ballot)?.quorum();
+        if io.mutation.is(Mutant::ToldOnce) {
+            let before = io.mutation.mark();
+            io.mutation.set_mark(quorum.through.0);
+            quorum.through = Slot(if quorum.through.0 > before { quorum.through.0 } else { 0 });
+        }
+        Ok(quorum)
     }
 
     pub(crate) fn acked(&mut self, ballot: Ballot) -> Result<Acked> {
@@ -62,9 +71,10 @@ impl Group {
         Ok(probe)
     }
 
-    pub(crate) fn confirmed(&mut self, probe: Probe) -> Result<bool> {
+    pub(crate) fn confirmed(&mut self, probe: Probe, io: &Io) -> Result<bool> {
         let leader = self.leading(probe.ballot)?;
-        if leader.tally.probe_quorum() >= probe.number {
+        let unasked = io.mutation.is(Mutant::ConfirmAtOnce);
+        if leader.tally.probe_quorum() >= probe.number || unasked {
             return Ok(true);
         }
         match leader.superseded() {

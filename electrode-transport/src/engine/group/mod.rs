@@ -4,12 +4,14 @@
 mod arrivals;
 mod following;
 mod leading;
+pub(super) mod mutated;
 
 use std::vec::Vec;
 
 use super::Io;
 use super::inbox::Inbox;
 use super::leader::Leader;
+use super::mutant::Mutant;
 use super::ring::LogRing;
 use super::seat::Seat;
 use super::wakers::Wakers;
@@ -60,20 +62,31 @@ impl Group {
 
     pub(crate) fn fence(&mut self, ballot: Ballot, io: &mut Io) -> Result<Fenced> {
         let current = self.acceptor.fence();
-        if !self.acceptor.raise_fence(ballot) {
+        let before = self.acceptor;
+        if !self.acceptor.raise_fence(ballot) && !io.mutation.is(Mutant::FenceFalls) {
             return Err(TransportError::BallotBackwards { offered: ballot, current });
         }
+        if io.mutation.is(Mutant::AcceptAfterFence) {
+            self.acceptor = before;
+        }
         if self.leader.as_ref().is_some_and(|leader| leader.ballot() < ballot) {
+            io.mutation.set_mark(self.leader.as_ref().map_or(0, |leader| leader.tally.quorum().0));
             self.end_leadership(io);
         }
         let mut entries = LogBatch::with_limits(usize::MAX, usize::MAX);
-        self.log.poll(&mut entries);
+        if !io.mutation.is(Mutant::FenceKeepsEntries) {
+            self.log.poll(&mut entries);
+        }
+        if io.mutation.is(Mutant::FenceLosesEntries) {
+            entries.clear();
+        }
         Ok(Fenced { token: FenceToken::issue(self.config.group, ballot), entries })
     }
 
-    fn check_token(&self, token: &FenceToken) -> Result<Ballot> {
+    fn check_token(&self, token: &FenceToken, io: &Io) -> Result<Ballot> {
         let (group, ballot) = (token.group(), token.ballot());
-        if group != self.config.group || ballot != self.acceptor.fence() {
+        let stale = group != self.config.group || ballot != self.acceptor.fence();
+        if stale && !io.mutation.is(Mutant::StaleTokenLeads) {
             return Err(TransportError::StaleToken { group, ballot });
         }
         Ok(ballot)
@@ -86,8 +99,8 @@ impl Group {
         io: &mut Io,
         now: Time,
     ) -> Result<()> {
-        let ballot = self.check_token(token)?;
-        if self.led >= ballot {
+        let ballot = self.check_token(token, io)?;
+        if self.led >= ballot && !io.mutation.is(Mutant::LeadTwice) {
             return Err(TransportError::LeaderConflict { ballot, leader: io.config.node });
         }
         if self.acceptor.has_followed(ballot) {
@@ -96,6 +109,7 @@ impl Group {
         check_next(next)?;
         let window = Window::new(self.config.window_frames, self.config.window_bytes);
         let mut leader = Leader::new(ballot, next, &self.seat, window);
+        self.mutate_leader(&mut leader, next, io);
         leader.arm_outstanding(&self.seat, io, now);
         self.leader = Some(leader);
         self.led = ballot;
@@ -110,7 +124,7 @@ impl Group {
         io: &mut Io,
         now: Time,
     ) -> Result<()> {
-        let ballot = self.check_token(token)?;
+        let ballot = self.check_token(token, io)?;
         let index = self
             .seat
             .membership
@@ -144,7 +158,9 @@ impl Group {
 
     pub(crate) fn resign(&mut self, ballot: Ballot, io: &mut Io) -> Result<()> {
         self.leading(ballot)?;
-        self.end_leadership(io);
+        if !io.mutation.is(Mutant::ResignKeepsLeading) {
+            self.end_leadership(io);
+        }
         Ok(())
     }
 
@@ -222,17 +238,17 @@ impl Group {
         if let Some(leader) = &mut self.leader {
             leader.handle_timeout(&self.seat, io, now);
         }
-        if self.roll_call().is_some_and(|due| due <= now) {
+        if self.roll_call(io).is_some_and(|due| due <= now) {
             self.wakers.fire(Interest::Log, &mut io.wakes);
         }
     }
 
-    pub(crate) fn next_timeout(&self) -> Option<Time> {
+    pub(crate) fn next_timeout(&self, io: &Io) -> Option<Time> {
         self.leader
             .as_ref()
             .and_then(Leader::next_timeout)
             .into_iter()
-            .chain(self.roll_call())
+            .chain(self.roll_call(io))
             .min()
     }
 }
