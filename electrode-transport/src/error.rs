@@ -40,7 +40,7 @@ pub enum ConfigError {
         member: NodeId,
     },
     /// A quorum nobody can reach, or that needs nobody.
-    #[error("a quorum of {needed} out of {voters} voters is impossible: use 1 to {voters}")]
+    #[error("a quorum of {needed} out of {voters} voters is impossible: {}", quorum_advice(*.voters))]
     QuorumSize {
         /// How many would be needed.
         needed: u32,
@@ -49,7 +49,7 @@ pub enum ConfigError {
     },
     /// This node's address in the membership is not where its endpoint is bound.
     #[error(
-        "the membership lists this node at {member} but its endpoint is bound to {bound}: peers would drop its frames"
+        "the membership lists this node at {member} but its endpoint is bound to {bound}: peers would drop its frames; bind the listed address, or correct the membership"
     )]
     OwnAddress {
         /// What the membership says.
@@ -58,7 +58,9 @@ pub enum ConfigError {
         bound: SocketAddr,
     },
     /// IPv4 and IPv6 mixed.
-    #[error("member address {member} and bound address {bound} are of different IP versions")]
+    #[error(
+        "member address {member} and bound address {bound} are of different IP versions: use one version for the whole group"
+    )]
     AddressFamily {
         /// The member's.
         member: SocketAddr,
@@ -95,6 +97,13 @@ pub enum ConfigError {
     },
 }
 
+fn quorum_advice(voters: u32) -> String {
+    match voters {
+        0 => "the group has no voters, let at least one member vote".to_owned(),
+        _ => format!("use 1 to {voters}"),
+    }
+}
+
 /// Why a call of the contract failed. No failure loses an entry, a vote or a fence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -117,7 +126,7 @@ pub enum TransportError {
     #[error("the send window is full: wait for a quorum to make room, then broadcast the rest")]
     Backpressure,
     /// Ballots only rise. Take a higher one.
-    #[error("ballot {offered} is behind: this node stands at {current}")]
+    #[error("ballot {offered} is behind: this node stands at {current}; take a higher one")]
     BallotBackwards {
         /// What was given.
         offered: Ballot,
@@ -133,20 +142,22 @@ pub enum TransportError {
         ballot: Ballot,
     },
     /// This node does not lead at that ballot: it never did, was fenced, or resigned.
-    #[error("not leading at ballot {ballot}")]
+    #[error("not leading at ballot {ballot}: to lead, fence at a higher ballot and lead there")]
     NotLeading {
         /// The ballot given.
         ballot: Ballot,
     },
     /// This node does not follow at that ballot.
-    #[error("not following at ballot {ballot}")]
+    #[error("not following at ballot {ballot}: fence at its leader's ballot and follow it first")]
     NotFollowing {
         /// The ballot given.
         ballot: Ballot,
     },
     /// A member has promised a higher ballot, so this leadership is ending. What a quorum has stored
     /// stays told; for the rest, fence at a higher ballot.
-    #[error("ballot {ballot} is superseded: a member has promised {by}")]
+    #[error(
+        "ballot {ballot} is superseded: a member has promised {by}; follow it or fence above it"
+    )]
     Superseded {
         /// The ballot asked about.
         ballot: Ballot,
@@ -154,7 +165,7 @@ pub enum TransportError {
         by: Ballot,
     },
     /// At one ballot every member follows one leader, and a leader follows nobody.
-    #[error("ballot {ballot} has another leader already: {leader}")]
+    #[error("ballot {ballot} has a leader already, node {leader}: take a higher ballot")]
     LeaderConflict {
         /// The ballot.
         ballot: Ballot,
@@ -184,7 +195,7 @@ pub enum TransportError {
         member: NodeId,
     },
     /// The group, or its whole endpoint, was closed.
-    #[error("the group is closed")]
+    #[error("the group is closed: open it again on a running endpoint")]
     Closed,
     /// The own address is on no interface of this machine.
     #[error(
