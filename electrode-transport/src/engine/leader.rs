@@ -363,7 +363,9 @@ impl Leader {
         }
         if self.probe_deadline.is_some_and(|due| due <= now) && !io.mutation.is(Mutant::ProbeOnce) {
             let number = self.tally.probe_sent();
-            for member in seat.others().filter(|&member| self.tally.probed(member) < number) {
+            let silent = io.mutation.is(Mutant::ProbeOnce);
+            let owes = |member| !silent && self.tally.probed(member) < number;
+            for member in seat.others().filter(|&member| owes(member)) {
                 if let Some(address) = seat.address(member) {
                     io.send_one(self.probe_header(seat, number).to(member), &[], address);
                 }
