@@ -22,7 +22,18 @@ struct Current {
     first_sent: Option<Instant>,
     /// On its way over the present connection.
     sent: bool,
+    /// The job itself went out before, over a connection that is gone.
+    resent: bool,
     paused_until: Option<Instant>,
+}
+
+/// A job that is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ended {
+    pub(super) number: usize,
+    pub(super) first_sent: Instant,
+    /// Whether it was sent more than once.
+    pub(super) resent: bool,
 }
 
 /// See the module.
@@ -57,6 +68,7 @@ impl Lane {
             begun: now,
             first_sent: None,
             sent: false,
+            resent: false,
             paused_until: None,
         });
     }
@@ -76,6 +88,7 @@ impl Lane {
             }
             (Job::Read(query), _) => RequestBody::Read { query: query.clone() },
         };
+        current.resent = current.first_sent.is_some();
         current.first_sent.get_or_insert(now);
         Some(body)
     }
@@ -90,9 +103,11 @@ impl Lane {
         }
     }
 
-    /// The connection is gone: what was sent over it must be sent again. Says whether something was.
-    pub(super) fn forget_sent(&mut self) -> bool {
-        self.current.as_mut().is_some_and(|current| std::mem::take(&mut current.sent))
+    /// The connection is gone: what was sent over it must be sent again.
+    pub(super) fn forget_sent(&mut self) {
+        if let Some(current) = self.current.as_mut() {
+            current.sent = false;
+        }
     }
 
     pub(super) fn pause(&mut self, until: Instant) {
@@ -102,10 +117,10 @@ impl Lane {
         }
     }
 
-    /// The job is done: its number, and when it was first sent.
-    pub(super) fn end(&mut self) -> Option<(usize, Instant)> {
-        let current = self.current.take()?;
-        Some((current.number, current.first_sent.unwrap_or(current.begun)))
+    /// The job is done.
+    pub(super) fn end(&mut self) -> Option<Ended> {
+        let Current { number, begun, first_sent, resent, .. } = self.current.take()?;
+        Some(Ended { number, first_sent: first_sent.unwrap_or(begun), resent })
     }
 }
 
@@ -123,9 +138,9 @@ mod tests {
         lane.opened(42);
         let execute = RequestBody::Execute { session: 42, sequence: 1, command: vec![1] };
         assert_eq!(lane.to_send(now), Some(execute.clone()));
-        assert!(lane.forget_sent() && !lane.forget_sent());
+        lane.forget_sent();
         assert_eq!(lane.to_send(now), Some(execute));
-        assert_eq!(lane.end().map(|(number, _)| number), Some(7));
+        assert_eq!(lane.end(), Some(Ended { number: 7, first_sent: now, resent: true }));
         lane.begin(8, Job::Write(vec![2]), now);
         let next = RequestBody::Execute { session: 42, sequence: 2, command: vec![2] };
         assert_eq!(lane.to_send(now), Some(next));

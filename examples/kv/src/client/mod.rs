@@ -174,7 +174,7 @@ impl Client {
     fn disconnect(&mut self) {
         self.connection = None;
         for lane in &mut self.lanes {
-            self.resent += u64::from(lane.forget_sent());
+            lane.forget_sent();
         }
     }
 
@@ -232,12 +232,13 @@ impl Client {
         match body {
             ResponseBody::Opened { session } => lane.opened(session),
             ResponseBody::Answer { slot, answer } => {
-                let (Some((job, first_sent)), Some(connection)) = (lane.end(), &self.connection)
-                else {
+                let (Some(ended), Some(connection)) = (lane.end(), &self.connection) else {
                     return Ok(());
                 };
+                self.resent += u64::from(ended.resent);
                 let (answer, from) = (Answer::decode(&answer)?, connection.server());
-                done(Done { job, slot, answer, latency: first_sent.elapsed(), from })?;
+                let latency = ended.first_sent.elapsed();
+                done(Done { job: ended.number, slot, answer, latency, from })?;
             }
             ResponseBody::Busy => lane.pause(Instant::now() + PAUSE),
             ResponseBody::Redirect { leader } => {

@@ -194,8 +194,12 @@ impl Demo {
             millis(fail_over.took)
         );
         println!(
-            "   {} requests had to be sent again, each under its session and number",
+            "   {} writes were under way and had to be sent again, under the same session and number;",
             fail_over.resent
+        );
+        println!(
+            "   {} of them had been executed already and were only answered",
+            self.repeats(successor)?
         );
         Ok(fail_over)
     }
@@ -259,6 +263,11 @@ impl Demo {
         self.require(self.expected.check(rows.iter().map(|(key, stored)| (key, stored))))?;
         println!("   all three hold the same, and node {id} every write");
         Ok(())
+    }
+
+    /// How many commands a replica has answered from its session table instead of executing again.
+    fn repeats(&self, id: u64) -> Result<u64> {
+        Ok(client::status(self.address(id)?, TIMEOUT)?.repeats)
     }
 
     fn address(&self, id: u64) -> Result<SocketAddr> {
