@@ -356,16 +356,20 @@ impl Leader {
                 self.peers[usize::from(member)].deadline = None;
                 continue;
             }
-            if !self.send_burst(member, seat, io, now) {
+            // A way out that is full takes nothing more, or it would grow with every time-out.
+            if !self.send_burst(member, seat, io, now) && !io.outbox.is_full() {
                 self.ask_position(member, seat, io);
             }
             self.peers[usize::from(member)].back_off(now, &io.config);
         }
-        if self.probe_deadline.is_some_and(|due| due <= now) && !io.mutation.is(Mutant::ProbeOnce) {
+        if self.probe_deadline.is_some_and(|due| due <= now) {
             let number = self.tally.probe_sent();
             let silent = io.mutation.is(Mutant::ProbeOnce);
             let owes = |member| !silent && self.tally.probed(member) < number;
             for member in seat.others().filter(|&member| owes(member)) {
+                if io.outbox.is_full() {
+                    break;
+                }
                 if let Some(address) = seat.address(member) {
                     io.send_one(self.probe_header(seat, number).to(member), &[], address);
                 }
