@@ -109,6 +109,8 @@ pub mod memory;
 #[cfg(feature = "mock")]
 mod mock;
 #[cfg(feature = "std")]
+mod shared;
+#[cfg(feature = "std")]
 mod stats;
 
 pub use ident::{
