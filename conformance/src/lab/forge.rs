@@ -58,6 +58,13 @@ impl Lab {
         self.inject(Origin::Node(from), to, &bytes);
     }
 
+    /// As `say`, and waits until the node has taken it in, whatever it made of it.
+    pub(crate) fn say_heard(&mut self, from: Origin, to: usize, bytes: &[u8]) {
+        let before = self.node(to).stats().received();
+        self.inject(from, to, bytes);
+        self.until("the datagram is taken in", |lab| lab.node(to).stats().received() > before);
+    }
+
     /// The case plays the leader: an accept frame for one slot, entered as broadcast.
     pub(crate) fn say_accept(&mut self, from: usize, to: usize, ballot: u64, slot: u64) {
         let body = body(ballot, slot);
@@ -76,7 +83,8 @@ impl Lab {
     /// As `say_accepted`, but the member never stored it: it must not count.
     pub(crate) fn lie_accepted(&mut self, from: usize, to: usize, ballot: u64, last: u64) {
         let header = self.header(FrameKind::Accepted, from, ballot, [last + 1, last, 0]);
-        self.say(from, to, header, &[]);
+        let bytes = self.datagram(header, &[]);
+        self.say_heard(Origin::Node(from), to, &bytes);
     }
 }
 

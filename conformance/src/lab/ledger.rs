@@ -111,10 +111,6 @@ impl Ledger {
         self.leads.get(&(group, ballot)).map_or(Slot::ZERO, |lead| lead.sent)
     }
 
-    pub(crate) fn value(&self, group: GroupId, ballot: Ballot, first: Slot) -> Option<&[u8]> {
-        self.values.get(&(group, ballot, first)).map(|(_, body)| body.as_slice())
-    }
-
     pub(crate) fn follows(&mut self, place: Place, ballot: Ballot, next: Slot) {
         let base = next.prev();
         let held = self.held.entry((place, ballot)).or_insert(Held { through: base, voted: base });

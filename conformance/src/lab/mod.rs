@@ -28,7 +28,6 @@ pub(crate) struct Seen {
     pub(crate) from: usize,
     pub(crate) to: Option<usize>,
     pub(crate) header: Header,
-    pub(crate) body: Vec<u8>,
     pub(crate) len: usize,
 }
 
@@ -202,7 +201,7 @@ impl Lab {
             );
             self.ledger.left(tapped.from, &header, body);
             let (from, to, len) = (tapped.from, tapped.to, tapped.bytes.len());
-            self.seen.push(Seen { from, to, header, body: body.to_vec(), len });
+            self.seen.push(Seen { from, to, header, len });
         }
     }
 

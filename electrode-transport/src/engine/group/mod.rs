@@ -66,7 +66,7 @@ impl Group {
         if !self.acceptor.raise_fence(ballot) && !io.mutation.is(Mutant::FenceFalls) {
             return Err(TransportError::BallotBackwards { offered: ballot, current });
         }
-        if io.mutation.is(Mutant::AcceptAfterFence) {
+        if io.mutation.is(Mutant::AcceptAfterFence) && before.ballot() != Ballot::NONE {
             self.acceptor = before;
         }
         if self.leader.as_ref().is_some_and(|leader| leader.ballot() < ballot) {

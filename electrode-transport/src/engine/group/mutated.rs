@@ -98,7 +98,7 @@ impl Group {
         let Proposal { ballot, first, last, .. } = *proposal;
         match verdict {
             Verdict::Stored if is(Mutant::StoreOtherBytes) => {
-                self.rewrite(first, &[body, b"!"].concat())
+                self.rewrite(first, &[body, b"!"].concat());
             }
             Verdict::Stored if is(Mutant::YieldTwice) => self.store(proposal, body),
             Verdict::Duplicate if is(Mutant::DuplicateStoredTwice) => self.store(proposal, body),
@@ -182,6 +182,10 @@ impl Group {
         if is(Mutant::CountAnyProbeAnswer) && header.kind == FrameKind::ProbeAck {
             header.first = Slot(leader.tally.probe_sent());
         }
+        if is(Mutant::VotesSurviveBallot) {
+            let before = io.mutation.mark().min(leader.tally.sent().0);
+            leader.tally.ack(leader.ballot(), member, Slot(before));
+        }
         let learner = seat.membership.member(member).is_some_and(|one| one.role == Role::Learner);
         let repeated = leader.tally.acked(member) >= header.last;
         if is(Mutant::CountLearner) && learner || is(Mutant::CountTwice) && repeated {
@@ -205,13 +209,6 @@ impl Group {
         let (count, own) = (membership.count(), self.seat.gate.own);
         if voters != membership.voters() {
             leader.tally = Tally::lead(leader.ballot(), next.prev(), voters, count, own);
-        }
-        if io.mutation.is(Mutant::VotesSurviveBallot) {
-            let told_before = Slot(io.mutation.mark());
-            leader.tally.arm(told_before);
-            for index in self.seat.others() {
-                leader.tally.ack(leader.ballot(), index, told_before);
-            }
         }
     }
 
