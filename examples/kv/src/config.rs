@@ -52,6 +52,8 @@ pub(crate) enum Backend {
     Auto,
     /// UDP sockets: any system, no privileges.
     Socket,
+    /// The kernel's programs, or an error if this build or system has none.
+    Ebpf,
 }
 
 /// One member of the cluster.

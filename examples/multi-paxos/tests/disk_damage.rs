@@ -1,6 +1,7 @@
 //! Damaged files: whatever is done to them, opening says so or shows exactly what was there. It
 //! never panics and never shows something older or other.
 #![cfg(feature = "disk")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! The log on disk as a replica uses it: what is put comes back, group commit, and whose it is.
 #![cfg(feature = "disk")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use electrode_multi_paxos::{DiskStore, LogEntry, LogStore, Snapshot, StoreError, StoreIdentity};
 use electrode_transport::{AckMode, Ballot, ClusterId, NodeId, Slot};

@@ -13,7 +13,6 @@ use crate::command::Answer;
 use crate::config::ServeConfig;
 use crate::machine::KvMachine;
 use crate::protocol::{RequestBody, ResponseBody, Status};
-use crate::server::backend::Chosen;
 use crate::server::connection::ReplyTo;
 use crate::server::inbox::Incoming;
 
@@ -41,7 +40,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(config: &ServeConfig, chosen: &Chosen, command_len_max: usize) -> Self {
+    pub(super) fn new(
+        config: &ServeConfig,
+        chosen: &electrode::Selected,
+        command_len_max: usize,
+    ) -> Self {
         let about = Status {
             cluster: config.cluster.0,
             node: config.node.0,

@@ -37,7 +37,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     let mut store = DiskStore::open(&config.data_dir, identity)?;
     let listener = listener::bind(config.own()?.client)?;
     let (transport, chosen) = backend::open(&config)?;
-    tracing::info!(backend = chosen.name, why = chosen.why, "transport open");
     let started = Instant::now();
     let settings = ReplicaConfig::new(config.mode.into(), rand::random());
     let machine = KvMachine::default();
@@ -77,7 +76,7 @@ fn is_first_start(mark: &mut DiskStore) -> Result<bool> {
 fn serve<T: QuorumTransport, L: LogStore>(
     config: &ServeConfig,
     mut replica: Replica<T, L, KvMachine>,
-    chosen: &backend::Chosen,
+    chosen: &electrode::Selected,
     listener: std::net::TcpListener,
     started: Instant,
 ) -> Result<()> {

@@ -106,6 +106,15 @@ fn taken_ports_are_named() {
 }
 
 #[test]
+fn a_backend_that_is_not_there_is_an_error_and_no_silent_fall_back() {
+    let cluster = Cluster::prepare("persisted");
+    let mut command = cluster.serve(1);
+    command.args(["--backend", "ebpf"]);
+    let said = refused(command);
+    assert!(said.contains("the ebpf backend is not available"), "{said}");
+}
+
+#[test]
 fn an_address_of_another_machine_is_named() {
     let cluster = Cluster::prepare("persisted");
     let path = cluster.config();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cluster::{Cluster, err, kv, out};
+use crate::cluster::{Cluster, err, kv, out, wait_for};
 
 #[test]
 fn every_subcommand_does_what_its_help_says() {
@@ -80,15 +80,17 @@ fn help_teaches() {
 #[test]
 fn logs_can_be_json() {
     let cluster = Cluster::prepare("persisted");
+    let path = cluster.directory.path().join("json.log");
+    let log = fs::File::create(&path).unwrap();
     let mut command = cluster.serve(1);
-    // Without its standard input it ends at once, after it has started.
-    let output = command
-        .args(["--log-format", "json", "--log", "debug"])
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap();
-    let logged = err(&output);
+    let mut replica = command.args(["--log-format", "json"]).stderr(log).spawn().unwrap();
+    let started = || fs::read_to_string(&path).unwrap().contains("replica started").then_some(());
+    wait_for("its log", started);
+    replica.kill().unwrap();
+    replica.wait().unwrap();
+    let logged = fs::read_to_string(&path).unwrap();
     for line in logged.lines() {
         assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+        assert!(line.contains("\"level\":"), "{line}");
     }
 }
