@@ -81,7 +81,7 @@ pub(super) fn everything(stage: &Stage<'_>) -> Result<(), SetupError> {
 }
 
 fn run(stage: &Stage<'_>, weather: Weather) -> Result<(), SetupError> {
-    stage.each_seed(30, 2, |seed| {
+    stage.each_seed(100, 3, |seed| {
         for mode in MODES {
             let mut spec =
                 ClusterSpec { window_frames: 16, ..ClusterSpec::voters(weather.nodes, mode) };
