@@ -223,7 +223,7 @@ impl Run {
     }
 
     fn finish(&mut self, index: usize, bytes: &[u8]) {
-        let think = Duration::from_micros(self.dice.random_range(0..20_000));
+        let think = Duration::from_micros(self.dice.random_range(0..self.plan.think_us));
         let client = &mut self.clients[index];
         let Some(open) = client.open.take() else { return };
         let (flag, value) = answer(bytes);

@@ -134,11 +134,6 @@ fn reads_without_confirming_are_caught() {
 }
 
 #[test]
-fn dropped_fenced_entries_are_caught() {
-    caught(Bug::DropsFencedEntries);
-}
-
-#[test]
 fn commits_without_quorum_are_caught() {
     caught(Bug::CommitsWithoutQuorum);
 }

@@ -12,13 +12,15 @@ impl Run {
     /// Lets one thing go wrong.
     pub(crate) fn strike(&mut self) {
         match self.dice.random_range(0..100) {
-            0..28 => self.crash_somebody(),
-            28..33 => self.crash_everybody(),
-            33..48 => self.pause_somebody(),
-            48..66 => self.partition(),
-            66..76 => self.cut_one_way(),
-            76..88 => self.network.heal(),
-            88..94 => self.fill_a_disk(),
+            0..24 => self.crash_somebody(),
+            24..28 => self.crash_everybody(),
+            28..40 => self.pause_somebody(),
+            40..52 => self.stall_somebody(),
+            52..64 => self.partition(),
+            64..72 => self.cut_a_pair(),
+            72..80 => self.cut_one_way(),
+            80..92 => self.network.heal(),
+            92..96 => self.fill_a_disk(),
             _ => self.resign(),
         }
     }
@@ -88,6 +90,25 @@ impl Run {
             node.paused_until = Some(until);
             self.totals.pauses += 1;
         }
+    }
+
+    /// The process hangs while its transport lives on.
+    fn stall_somebody(&mut self) {
+        let victim = self.victim();
+        let until = self.later(1..300);
+        if self.nodes[victim].is_up() {
+            self.nodes[victim].stalled_until = until;
+            self.totals.stalls += 1;
+        }
+    }
+
+    /// Two nodes lose each other; the others hear both.
+    fn cut_a_pair(&mut self) {
+        let (one, other) = (self.victim(), self.dice.random_range(0..self.nodes.len()));
+        let (one, other) = (self.nodes[one].address, self.nodes[other].address);
+        self.network.set_cut(one, other, true);
+        self.network.set_cut(other, one, true);
+        self.totals.pairs_cut += 1;
     }
 
     fn partition(&mut self) {

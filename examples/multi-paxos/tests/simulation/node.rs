@@ -46,7 +46,10 @@ pub(crate) struct Node {
     life: Option<Life>,
     lives: u64,
     pub(crate) restart_at: Option<Duration>,
+    /// Frozen, transport and all, until then.
     pub(crate) paused_until: Option<Duration>,
+    /// Not polled until then.
+    pub(crate) stalled_until: Duration,
 }
 
 impl Node {
@@ -59,6 +62,7 @@ impl Node {
             lives: 0,
             restart_at: Some(Duration::ZERO),
             paused_until: None,
+            stalled_until: Duration::ZERO,
         }
     }
 
@@ -131,6 +135,7 @@ impl Node {
         totals.add_life(&life.replica.counters(), &life.endpoint.stats());
         network.crash(self.address);
         self.paused_until = None;
+        self.stalled_until = Duration::ZERO;
         self.store.inner.set_full(false);
         match plan.mode {
             AckMode::Persisted => {
@@ -158,7 +163,7 @@ impl Node {
             life.woken = true;
             life.poll_at = life.poll_at.min(now + lag);
         }
-        if now < life.poll_at {
+        if now < life.poll_at || now < self.stalled_until {
             return Ok(false);
         }
         life.woken = false;

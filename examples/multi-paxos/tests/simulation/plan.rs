@@ -26,6 +26,10 @@ pub(crate) struct Plan {
     pub(crate) chaos: Duration,
     /// The time from one fault to the next, at most.
     pub(crate) fault_gap: Duration,
+    /// How long after an arrival a replica is polled, at most.
+    pub(crate) poll_lag_us: u64,
+    /// How long a client thinks between operations, at most.
+    pub(crate) think_us: u64,
     /// How likely the answer to a client gets lost.
     pub(crate) reply_loss: f64,
     pub(crate) bug: Option<Bug>,
@@ -55,14 +59,16 @@ impl Plan {
             seed,
             replicas: if dice.random_bool(0.6) { 3 } else { 5 },
             mode,
-            clients: dice.random_range(2..5),
+            clients: dice.random_range(2..6),
             keys: dice.random_range(1..4),
             faults,
             datagram_len_max: dice.random_range(400..1_452),
             window_frames: dice.random_range(40..200),
             replica: replica(mode, seed, &mut dice),
-            chaos: ms(dice.random_range(500..1_300)),
-            fault_gap: ms(dice.random_range(30..140)),
+            chaos: ms(dice.random_range(1_000..6_000)),
+            fault_gap: ms(dice.random_range(20..200)),
+            poll_lag_us: if dice.random_bool(0.5) { 150 } else { 3_000 },
+            think_us: dice.random_range(5_000..60_000),
             reply_loss: bad(&mut dice, 0.1),
             bug,
         }

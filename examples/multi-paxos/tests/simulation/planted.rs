@@ -21,8 +21,6 @@ pub(crate) enum Bug {
     ForgetsPromises,
     /// Leaderships are taken for confirmed without asking.
     ReadsWithoutConfirming,
-    /// What the fence hands over never reaches the log.
-    DropsFencedEntries,
     /// A leader takes what it has sent for chosen.
     CommitsWithoutQuorum,
     /// Clients repeat a request in a new session.
@@ -119,11 +117,7 @@ impl TransportCore for SimTransport {
     }
 
     fn fence(&self, ballot: Ballot) -> Result<Fenced> {
-        let mut fenced = self.inner.fence(ballot)?;
-        if self.bug == Some(Bug::DropsFencedEntries) {
-            fenced.entries.clear();
-        }
-        Ok(fenced)
+        self.inner.fence(ballot)
     }
 
     fn lead(&self, token: &FenceToken, next: Slot) -> Result<()> {

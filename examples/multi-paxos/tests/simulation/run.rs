@@ -78,7 +78,7 @@ impl Run {
     }
 
     fn tick_node(&mut self, index: usize) -> Result<(), Violation> {
-        let lag = Duration::from_micros(self.dice.random_range(0..150));
+        let lag = Duration::from_micros(self.dice.random_range(0..self.plan.poll_lag_us));
         let node = &mut self.nodes[index];
         if node.paused_until.is_some_and(|until| until <= self.now) {
             node.paused_until = None;
@@ -143,6 +143,7 @@ impl Run {
         for node in &mut self.nodes {
             node.paused_until = node.paused_until.and(Some(self.now));
             node.restart_at = node.restart_at.and(Some(self.now));
+            node.stalled_until = Duration::ZERO;
             node.store.inner.set_full(false);
         }
     }

@@ -26,8 +26,8 @@ macro_rules! totals {
 totals! {
     runs, runs_received, runs_of_five,
     operations, unanswered, client_retries, replies_lost, sessions_expired,
-    crashes, leader_kills, crashes_of_all, disks_full, pauses, partitions, one_way_cuts, resignations,
-    elections, leaderships, values_recovered, holes_filled, slots_proposed, commands_proposed,
+    crashes, leader_kills, crashes_of_all, disks_full, pauses, stalls, partitions, pairs_cut, one_way_cuts, resignations,
+    elections, leaderships, values_recovered, slots_proposed, commands_proposed,
     reads_confirmed, duplicates_answered, sessions_evicted, slots_fetched, snapshots_taken,
     snapshots_installed, messages_resent, promises_outlived, recoveries, retransmits, gaps,
     duplicate_frames, stale_ballots, writes_lost, acknowledgements_lapsed,
@@ -42,7 +42,6 @@ impl Totals {
         self.elections += counters.elections;
         self.leaderships += counters.leaderships;
         self.values_recovered += counters.values_recovered;
-        self.holes_filled += counters.holes_filled;
         self.slots_proposed += counters.slots_proposed;
         self.commands_proposed += counters.commands_proposed;
         self.reads_confirmed += counters.reads_confirmed;
