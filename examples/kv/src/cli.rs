@@ -209,7 +209,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// The file to load, key<TAB>value. Default: the IANA language subtag registry, built in.
+    /// The file to load: lines of key, tab, value. Default: the IANA language subtag registry, built in.
     pub(crate) file: Option<PathBuf>,
     /// What an acknowledgement promises; see `serve --help`.
     #[arg(long, env = "ELECTRODE_KV_MODE", default_value = "persisted")]

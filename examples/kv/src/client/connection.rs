@@ -19,6 +19,9 @@ pub(super) enum Heard {
     Ended(String),
 }
 
+/// What came, and under which generation its connection was opened.
+pub(super) type Numbered = (u64, Heard);
+
 /// An open connection. Dropping it closes it and ends its thread.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -34,7 +37,7 @@ impl Connection {
         server: SocketAddr,
         timeout: Duration,
         generation: u64,
-        heard: Sender<(u64, Heard)>,
+        heard: Sender<Numbered>,
     ) -> io::Result<Self> {
         let mut stream = TcpStream::connect_timeout(&server, timeout)?;
         stream.set_nodelay(true)?;

@@ -74,7 +74,7 @@ impl Lane {
     }
 
     /// What must go out now, if anything.
-    pub(super) fn to_send(&mut self, now: Instant) -> Option<RequestBody> {
+    pub(super) fn next_send(&mut self, now: Instant) -> Option<RequestBody> {
         let current = self.current.as_mut()?;
         if current.sent || current.paused_until.is_some_and(|until| now < until) {
             return None;
@@ -133,17 +133,17 @@ mod tests {
         let now = Instant::now();
         let mut lane = Lane::default();
         lane.begin(7, Job::Write(vec![1]), now);
-        assert_eq!(lane.to_send(now), Some(RequestBody::Open));
-        assert_eq!(lane.to_send(now), None);
+        assert_eq!(lane.next_send(now), Some(RequestBody::Open));
+        assert_eq!(lane.next_send(now), None);
         lane.opened(42);
         let execute = RequestBody::Execute { session: 42, sequence: 1, command: vec![1] };
-        assert_eq!(lane.to_send(now), Some(execute.clone()));
+        assert_eq!(lane.next_send(now), Some(execute.clone()));
         lane.forget_sent();
-        assert_eq!(lane.to_send(now), Some(execute));
+        assert_eq!(lane.next_send(now), Some(execute));
         assert_eq!(lane.end(), Some(Ended { number: 7, first_sent: now, resent: true }));
         lane.begin(8, Job::Write(vec![2]), now);
         let next = RequestBody::Execute { session: 42, sequence: 2, command: vec![2] };
-        assert_eq!(lane.to_send(now), Some(next));
+        assert_eq!(lane.next_send(now), Some(next));
     }
 
     #[test]
@@ -160,9 +160,9 @@ mod tests {
         let later = now + std::time::Duration::from_millis(5);
         let mut lane = Lane::default();
         lane.begin(1, Job::Read(vec![1]), now);
-        assert!(lane.to_send(now).is_some());
+        assert!(lane.next_send(now).is_some());
         lane.pause(later);
-        assert_eq!(lane.to_send(now), None);
-        assert!(lane.to_send(later).is_some());
+        assert_eq!(lane.next_send(now), None);
+        assert!(lane.next_send(later).is_some());
     }
 }

@@ -6,13 +6,13 @@ mod lane;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use crate::command::Answer;
 use crate::error::{Error, Result};
 use crate::protocol::{RequestBody, Response, ResponseBody, Status};
-use connection::{Connection, Heard};
+use connection::{Connection, Heard, Numbered};
 use lane::Lane;
 
 pub(crate) use lane::Job;
@@ -60,7 +60,8 @@ pub(crate) struct Client {
     options: Options,
     lanes: Vec<Lane>,
     connection: Option<Connection>,
-    heard: (Sender<(u64, Heard)>, Receiver<(u64, Heard)>),
+    hear: Sender<Numbered>,
+    heard: Receiver<Numbered>,
     generation: u64,
     /// Servers to try, best first. A redirect puts the leader in front.
     candidates: VecDeque<SocketAddr>,
@@ -74,11 +75,13 @@ impl Client {
     pub(crate) fn new(options: Options) -> Self {
         let lanes = (0..options.outstanding.max(1)).map(|_| Lane::default()).collect();
         let candidates = options.servers.iter().copied().collect();
+        let (hear, heard) = mpsc::channel();
         Self {
             options,
             lanes,
             connection: None,
-            heard: mpsc::channel(),
+            hear,
+            heard,
             generation: 0,
             candidates,
             pause_until: None,
@@ -150,7 +153,7 @@ impl Client {
         }
         let Some(&server) = self.candidates.front() else { return false };
         self.generation += 1;
-        match Connection::open(server, CONNECT_MAX, self.generation, self.heard.0.clone()) {
+        match Connection::open(server, CONNECT_MAX, self.generation, self.hear.clone()) {
             Ok(connection) => {
                 self.connection = Some(connection);
                 self.heard_at = Instant::now();
@@ -181,7 +184,7 @@ impl Client {
     fn send(&mut self, now: Instant) {
         let Some(connection) = self.connection.as_mut() else { return };
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if let Some(body) = lane.to_send(now) {
+            if let Some(body) = lane.next_send(now) {
                 connection.push(index as u64, body);
             }
         }
@@ -194,10 +197,7 @@ impl Client {
     /// Takes in what servers say, waiting a little for it.
     fn receive(&mut self, done: &mut dyn FnMut(Done) -> Result<()>) -> Result<()> {
         // Lanes that pause are looked at again soon; the rest comes by the channel.
-        let mut heard = match self.heard.1.recv_timeout(PAUSE) {
-            Ok(heard) => Some(heard),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let mut heard = self.heard.recv_timeout(PAUSE).ok();
         if heard.is_none() && self.heard_at.elapsed() > SILENCE_MAX && self.is_waiting() {
             self.last_failure = "the server is silent".into();
             self.move_on();
@@ -209,7 +209,7 @@ impl Client {
                 self.heard_at = Instant::now();
                 self.handle(what, done)?;
             }
-            heard = self.heard.1.try_recv().ok();
+            heard = self.heard.try_recv().ok();
         }
         Ok(())
     }

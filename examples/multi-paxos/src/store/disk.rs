@@ -10,8 +10,8 @@
 //! A directory holds three files:
 //! - `lock`, held by the process that has the directory open;
 //! - `log.redb`: the header, promise, chosen watermark, entries and snapshot, each record sealed
-//!   with a checksum that is bound to its place ([`format`]);
-//! - `anchor`: the number of the newest durable commit ([`anchor`]), so that a log which has lost
+//!   with a checksum that is bound to its place ([`mod@format`]);
+//! - `anchor`: the number of the newest durable commit ([`mod@anchor`]), so that a log which has lost
 //!   its newest commit is refused. redb alone would step back to the commit before without a word.
 //!
 //! One [`sync`](LogStore::sync) is one durable transaction: one `fdatasync`, whatever the batch.
