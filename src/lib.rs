@@ -1,37 +1,73 @@
-//! Electrode: kernel-accelerated transports for consensus, behind one trait.
+//! Replication's three hot operations behind one trait, [`QuorumTransport`]: broadcast to all,
+//! acknowledge what was stored, wait for a quorum.
 //!
-//! A consensus library depends on this crate, is generic over [`QuorumTransport`] (or holds an
-//! `Arc<dyn QuorumTransport>`), and leaves the backend to whoever runs the service: [`open`] picks
-//! one at run time and says why, [`Transport`] names the one that the features select.
+//! A consensus library depends on the trait and is generic over it. Whoever runs the service picks the
+//! backend: at run time with [`open`], which gives `Arc<dyn QuorumTransport>` and says what it picked
+//! and why, or at build time with the alias `Transport`, the handle of the best backend among the
+//! features. Nothing else changes but the speed.
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `socket` (default) | the contract over UDP sockets: any system, no privileges |
-//! | `memory` | many nodes in one process over a seeded network with virtual time, for tests |
-//! | `mock` | `MockQuorumTransport`, for unit tests |
+//! | `socket` (default) | the backend over UDP sockets: any system, no privileges |
+//! | `memory` | [`memory`]: many nodes in one process, simulated network, virtual time |
+//! | `mock` | `MockQuorumTransport` |
+//!
+//! The backend that does all this in the kernel (feature `ebpf`) comes with a later release, behind
+//! the same [`open`]. Until then [`Choice::Ebpf`] is an error that says so.
+//!
+//! ```
+//! # #[cfg(feature = "socket")]
+//! # fn main() -> electrode::Result<()> {
+//! use electrode::{
+//!     ClusterId, EndpointConfig, GroupConfig, GroupId, Incarnation, Member, Membership, NodeId,
+//!     Options, QuorumRule,
+//! };
+//!
+//! let bind = "127.0.0.1:0".parse().expect("an address");
+//! let endpoint = electrode::open(Options::new(EndpointConfig::new(ClusterId(1), NodeId(1), bind)))?;
+//! println!("{}", endpoint.backend());
+//!
+//! let members = [Member::voter(NodeId(1), endpoint.local_addr())];
+//! let membership = Membership::new(Incarnation(1), members, QuorumRule::Majority)?;
+//! let transport = endpoint.join(GroupConfig::new(GroupId(1), membership))?;
+//! assert_eq!(transport.capabilities().backend, endpoint.backend().name);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "socket"))]
+//! # fn main() {}
+//! ```
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "socket")]
+mod backend;
 mod open;
 
-#[cfg(feature = "socket")]
-pub use open::{Choice, Endpoint, Options, Selected, Transport, open};
-
-#[cfg(feature = "socket")]
-pub use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTransport};
-#[cfg(feature = "memory")]
-pub use electrode_transport::memory;
 pub use electrode_transport::{
     AckMode, Acked, Ballot, Capabilities, ClusterId, ConfigError, Counter, EndpointConfig, Entry,
     FenceToken, Fenced, FollowerStatus, Frame, GroupConfig, GroupId, Incarnation, Interest,
     LogBatch, MEMBERS_MAX, Member, MemberIndex, MemberSet, Membership, Message, NodeId, Probe,
-    Progress, Quorum, QuorumRule, QuorumTransport, Result, Role, Slot, Stats, Time, TransportCore,
-    TransportError, rules, wire,
+    Progress, Quorum, QuorumRule, QuorumTransport, Result, Role, Slot, Stats, TransportCore,
+    TransportError, wire::Key,
 };
+pub use open::{Choice, Endpoint, Options, Selected, UnknownChoice, open};
+
+#[cfg(feature = "memory")]
+pub use electrode_transport::memory;
 #[cfg(feature = "mock")]
 pub use electrode_transport::{MockQuorumTransport, OwnedFrame};
 
-/// The README's code compiles and runs as written.
-#[cfg(all(doctest, feature = "socket"))]
+#[cfg(feature = "socket")]
+pub use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTransport};
+
+/// The handle of the best backend among this build's features, for code that is not to pay for
+/// dynamic dispatch: written against it, or generic over `T: QuorumTransport`, a program changes its
+/// backend by a feature flag. [`open`] instead decides at run time.
+#[cfg(feature = "socket")]
+pub type Transport = SocketTransport;
+
+/// The endpoint on which [`Transport`]s are opened.
+#[cfg(feature = "socket")]
+pub type TransportEndpoint = SocketEndpoint;
+
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+struct ReadmeDoctests;

@@ -1,4 +1,4 @@
-//! Picking a backend at run time, and saying which and why.
+//! Opening the right backend, and saying which one it is and why.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,162 +6,208 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTransport};
 use electrode_transport::{
     EndpointConfig, GroupConfig, QuorumTransport, Result, Stats, TransportError,
 };
 
-/// The handle of the backend that the features select, for code that wants no `dyn`: written against
-/// `T: QuorumTransport`, it changes backends with the feature.
-pub type Transport = SocketTransport;
+use crate::backend::Backend;
 
-/// Which backend to open.
+/// Which backend to open. Reads and prints as `auto`, `socket`, `ebpf`, for configuration files.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Choice {
-    /// The fastest that works here. [`Endpoint::backend`] says which that is, and why.
+    /// The best one that works here.
     #[default]
     Auto,
-    /// UDP sockets.
+    /// UDP sockets, or an error.
     Socket,
-    /// The kernel's programs, or an error: never a silent fall-back.
+    /// The kernel, or an error.
     Ebpf,
 }
 
-/// Not the name of a backend.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UnknownChoice(String);
-
-impl fmt::Display for UnknownChoice {
+impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no backend: use `auto`, `socket` or `ebpf`", self.0)
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Socket => "socket",
+            Self::Ebpf => "ebpf",
+        })
     }
 }
 
-impl std::error::Error for UnknownChoice {}
+/// A word that names no backend.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no backend is called {0:?}: use auto, socket or ebpf")]
+pub struct UnknownChoice(String);
 
 impl FromStr for Choice {
     type Err = UnknownChoice;
 
-    fn from_str(name: &str) -> Result<Self, UnknownChoice> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "socket" => Ok(Self::Socket),
-            "ebpf" => Ok(Self::Ebpf),
-            other => Err(UnknownChoice(other.to_owned())),
-        }
+    fn from_str(word: &str) -> Result<Self, UnknownChoice> {
+        [Self::Auto, Self::Socket, Self::Ebpf]
+            .into_iter()
+            .find(|choice| choice.to_string() == word)
+            .ok_or_else(|| UnknownChoice(word.to_owned()))
     }
 }
 
 /// What to open.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
-    /// Which backend.
+    /// Which backend; [`Choice::Auto`] unless changed.
     pub backend: Choice,
-    /// The node's place in the world.
+    /// The node and its address.
     pub endpoint: EndpointConfig,
-    /// Used if the choice falls on sockets.
-    pub socket: SocketOptions,
+    /// What only the socket backend looks at.
+    #[cfg(feature = "socket")]
+    pub socket: crate::SocketOptions,
 }
 
 impl Options {
-    /// The fastest backend that works, with its defaults.
+    /// The best backend for an endpoint, with each backend's defaults.
     #[must_use]
     pub fn new(endpoint: EndpointConfig) -> Self {
-        Self { backend: Choice::Auto, endpoint, socket: SocketOptions::default() }
+        Self {
+            backend: Choice::Auto,
+            endpoint,
+            #[cfg(feature = "socket")]
+            socket: crate::SocketOptions::default(),
+        }
+    }
+
+    /// The same with another choice of backend.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Choice) -> Self {
+        self.backend = backend;
+        self
     }
 }
 
 /// The backend that was opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Selected {
-    /// Its name, as in [`Capabilities::backend`](crate::Capabilities::backend).
+    /// Its name, as in [`Capabilities::backend`](crate::Capabilities).
     pub name: &'static str,
-    /// Why this one: for a log line, a status page, a bug report.
+    /// Why this one, in a sentence for the log.
     pub why: String,
 }
 
-/// A node's endpoint on whichever backend was opened. Dropping it and every transport on it closes
-/// it.
-#[derive(Debug)]
+impl fmt::Display for Selected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} backend: {}", self.name, self.why)
+    }
+}
+
+/// One node's endpoint on the backend that [`open`] picked.
+///
+/// It lives as long as itself or a transport on it; then its address is free again.
 pub struct Endpoint {
-    socket: SocketEndpoint,
+    backend: Box<dyn Backend>,
     selected: Selected,
 }
 
-/// Opens an endpoint.
-///
-/// # Errors
-/// As the backend's own opening: [`TransportError::Config`], [`TransportError::AddressNotLocal`],
-/// [`TransportError::AddressInUse`], [`TransportError::Io`]. [`TransportError::Unavailable`] if a
-/// backend was demanded that this build does not have.
-pub fn open(options: Options) -> Result<Endpoint> {
-    let why = match options.backend {
-        Choice::Auto => "auto: UDP sockets work everywhere, and this build has no other backend",
-        Choice::Socket => "asked for",
-        Choice::Ebpf => {
-            return Err(TransportError::Unavailable {
-                backend: "ebpf",
-                why: "this build does not contain it; ask for `auto` or `socket`".to_owned(),
-            });
-        }
-    };
-    let socket = SocketEndpoint::bind(options.endpoint, options.socket)?;
-    let selected = Selected { name: "socket", why: why.to_owned() };
-    tracing::info!(
-        backend = selected.name,
-        why = selected.why,
-        address = %socket.local_addr(),
-        "opened"
-    );
-    Ok(Endpoint { socket, selected })
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("selected", &self.selected).finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
-    /// Opens a group on this endpoint.
+    /// Opens a group. The handle neither leads nor follows yet, and acknowledges nothing.
     ///
     /// # Errors
-    /// [`TransportError::Config`]; [`TransportError::Closed`].
+    /// [`TransportError::Config`] names what is wrong with the group; [`TransportError::Closed`].
     pub fn join(&self, config: GroupConfig) -> Result<Arc<dyn QuorumTransport>> {
-        Ok(Arc::new(self.socket.join(config)?))
+        self.backend.join(config)
     }
 
-    /// Which backend was opened, and why.
+    /// Which backend this is, and why.
     #[must_use]
     pub const fn backend(&self) -> &Selected {
         &self.selected
     }
 
-    /// The address that is really bound, if the configured port was 0.
+    /// The address it is bound to: with port 0 in the configuration, the port that was chosen.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.socket.local_addr()
+        self.backend.local_addr()
     }
 
-    /// The endpoint's counters.
+    /// The counters since it was opened, over all groups.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.socket.stats()
+        self.backend.stats()
     }
 
-    /// Closes the endpoint with all of its groups.
+    /// Closes it with all its groups: nothing is acknowledged any more, the address is free, waiting
+    /// calls end with [`TransportError::Closed`]. Closing twice is not an error.
     pub fn close(&self) {
-        self.socket.close();
+        self.backend.close();
     }
 
-    /// As [`TransportCore::drive`](crate::TransportCore::drive), for a thread without a runtime.
+    /// As [`TransportCore::drive`](crate::TransportCore::drive), for all groups.
     ///
     /// # Errors
     /// As there.
     pub fn drive(&self) -> Result<()> {
-        self.socket.drive()
+        self.backend.drive()
     }
 
-    /// As [`TransportCore::wait`](crate::TransportCore::wait).
+    /// As [`TransportCore::wait`](crate::TransportCore::wait), for all groups.
     ///
     /// # Errors
     /// As there.
     pub fn wait(&self, max: Duration) -> Result<()> {
-        self.socket.wait(max)
+        self.backend.wait(max)
     }
+}
+
+/// Opens an endpoint on the backend that was asked for, or on the best that works. What was picked,
+/// and why, is in [`Endpoint::backend`] and in a log line.
+///
+/// # Errors
+/// [`TransportError::Unavailable`] if that backend cannot run here, which says what would help;
+/// otherwise the backend's own: an address in use or not of this machine, a configuration that
+/// cannot work.
+pub fn open(options: Options) -> Result<Endpoint> {
+    let (backend, selected) = match options.backend {
+        Choice::Auto => {
+            (open_socket(&options)?, picked("socket", "the best of those that are built in"))
+        }
+        Choice::Socket => (open_socket(&options)?, picked("socket", "it was asked for")),
+        Choice::Ebpf => {
+            let why = "this release does not contain it yet: choose auto or socket, and change \
+                       nothing else when it arrives";
+            return Err(unavailable("ebpf", why));
+        }
+    };
+    tracing::info!(
+        backend = selected.name,
+        why = selected.why,
+        node = %options.endpoint.node,
+        address = %backend.local_addr(),
+        "endpoint opened"
+    );
+    Ok(Endpoint { backend, selected })
+}
+
+fn picked(name: &'static str, why: &str) -> Selected {
+    Selected { name, why: why.to_owned() }
+}
+
+fn unavailable(backend: &'static str, why: &str) -> TransportError {
+    TransportError::Unavailable { backend, why: why.to_owned() }
+}
+
+#[cfg(feature = "socket")]
+fn open_socket(options: &Options) -> Result<Box<dyn Backend>> {
+    let endpoint = crate::SocketEndpoint::bind(options.endpoint.clone(), options.socket)?;
+    Ok(Box::new(endpoint))
+}
+
+#[cfg(not(feature = "socket"))]
+fn open_socket(_options: &Options) -> Result<Box<dyn Backend>> {
+    let why = "this build leaves it out: enable the feature `socket` of the crate `electrode`";
+    Err(unavailable("socket", why))
 }

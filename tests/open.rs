@@ -1,78 +1,100 @@
-//! What a user of the face sees: the choice is told, a demand is never met by something else, and
-//! the opened endpoint replicates.
+//! Opening a backend as a service does.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+#![cfg(feature = "socket")]
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use electrode::{
-    AckMode, Ballot, Choice, ClusterId, EndpointConfig, Frame, GroupConfig, GroupId, Incarnation,
+    Ballot, Choice, ClusterId, Endpoint, EndpointConfig, Frame, GroupConfig, GroupId, Incarnation,
     LogBatch, Member, Membership, NodeId, Options, QuorumRule, QuorumTransport, Slot,
-    TransportError,
+    TransportEndpoint, TransportError,
 };
 
 fn options(node: u64) -> Options {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Options::new(EndpointConfig::new(ClusterId(1), NodeId(node), any))
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    Options::new(EndpointConfig::new(ClusterId(1), NodeId(node), any_port))
 }
 
-#[test]
-fn auto_says_what_it_picked_and_why() {
-    let endpoint = electrode::open(options(1)).unwrap();
-    assert_eq!(endpoint.backend().name, "socket");
-    assert!(endpoint.backend().why.contains("auto"), "{:?}", endpoint.backend());
-    assert_ne!(endpoint.local_addr().port(), 0);
+fn group(addresses: &[SocketAddr]) -> GroupConfig {
+    let members = (1..).zip(addresses).map(|(id, &at)| Member::voter(NodeId(id), at));
+    let membership = Membership::new(Incarnation(1), members, QuorumRule::All).unwrap();
+    GroupConfig::new(GroupId(1), membership)
 }
 
-#[test]
-fn a_demand_for_ebpf_is_refused_and_not_met_by_sockets() {
-    let demand = Options { backend: Choice::Ebpf, ..options(1) };
-    match electrode::open(demand) {
-        Err(TransportError::Unavailable { backend: "ebpf", why }) => {
-            assert!(why.contains("socket"), "the way out is named: {why}");
+/// Library code: it knows the trait and nothing else. Returns what the follower's log yielded.
+fn replicate<T: QuorumTransport + ?Sized>(leader: &T, follower: &T) -> Vec<u8> {
+    let ballot = Ballot(1);
+    leader.lead(&leader.fence(ballot).unwrap().token, Slot(1)).unwrap();
+    let token = follower.fence(ballot).unwrap().token;
+    follower.follow(&token, leader.node(), Slot(1)).unwrap();
+    leader.try_broadcast(ballot, &[Frame::single(Slot(1), b"entry")]).unwrap();
+    leader.acknowledge(ballot, Slot(1)).unwrap();
+
+    let (mut batch, mut yielded) = (LogBatch::default(), Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while leader.quorum(ballot).unwrap().through < Slot(1) {
+        assert!(Instant::now() < deadline, "no quorum in ten seconds");
+        follower.wait(Duration::from_millis(1)).unwrap();
+        follower.try_poll_log(&mut batch).unwrap();
+        for entry in batch.iter() {
+            yielded.extend_from_slice(entry.body);
+            follower.acknowledge(entry.ballot, entry.last).unwrap();
         }
-        other => panic!("{other:?}"),
+        leader.wait(Duration::from_millis(1)).unwrap();
     }
+    yielded
 }
 
 #[test]
-fn names_of_backends() {
-    assert_eq!("auto".parse(), Ok(Choice::Auto));
-    assert_eq!("socket".parse(), Ok(Choice::Socket));
-    assert_eq!("ebpf".parse(), Ok(Choice::Ebpf));
-    let error = "udp".parse::<Choice>().unwrap_err().to_string();
-    assert!(error.contains("udp") && error.contains("socket"), "{error}");
+fn auto_opens_what_works_and_says_why() {
+    let endpoints: Vec<Endpoint> =
+        (1..=2).map(|node| electrode::open(options(node)).unwrap()).collect();
+    let selected = endpoints[0].backend();
+    assert_eq!(selected.name, "socket");
+    assert!(selected.to_string().starts_with("socket backend: the best"), "{selected}");
+
+    let config = group(&[endpoints[0].local_addr(), endpoints[1].local_addr()]);
+    let [leader, follower] = [0, 1].map(|at| endpoints[at].join(config.clone()).unwrap());
+    assert_eq!(leader.capabilities().backend, selected.name);
+    assert_eq!(replicate(&*leader, &*follower), b"entry");
+    assert!(endpoints[1].stats().received() > 0);
+
+    endpoints[0].close();
+    assert!(matches!(leader.fence(Ballot(2)), Err(TransportError::Closed)));
+    let again = options(1).endpoint;
+    let again = EndpointConfig { bind: endpoints[0].local_addr(), ..again };
+    electrode::open(Options::new(again)).expect("closing freed the port");
 }
 
-#[tokio::test]
-async fn three_endpoints_replicate_through_dyn_handles() -> electrode::Result<()> {
-    let endpoints: Vec<_> =
-        (1..=3).map(|node| electrode::open(options(node))).collect::<Result<_, _>>()?;
-    let members = endpoints
-        .iter()
-        .zip(1..)
-        .map(|(endpoint, id)| Member::voter(NodeId(id), endpoint.local_addr()));
-    let membership = Membership::new(Incarnation(1), members, QuorumRule::Majority)?;
-    let mut config = GroupConfig::new(GroupId(1), membership);
-    config.mode = AckMode::Received;
-    let nodes: Vec<Arc<dyn QuorumTransport>> =
-        endpoints.iter().map(|endpoint| endpoint.join(config.clone())).collect::<Result<_, _>>()?;
+#[test]
+fn the_alias_serves_the_same_library_code_without_dynamic_dispatch() {
+    let endpoints = [1, 2]
+        .map(|node| TransportEndpoint::bind(options(node).endpoint, options(node).socket).unwrap());
+    let config = group(&[endpoints[0].local_addr(), endpoints[1].local_addr()]);
+    let [leader, follower]: [electrode::Transport; 2] =
+        [0, 1].map(|at| endpoints[at].join(config.clone()).unwrap());
+    assert_eq!(replicate(&leader, &follower), b"entry");
+}
 
-    let lead = nodes[0].fence(Ballot(1))?;
-    nodes[0].lead(&lead.token, Slot(1))?;
-    for follower in &nodes[1..] {
-        let fenced = follower.fence(Ballot(1))?;
-        follower.follow(&fenced.token, NodeId(1), Slot(1))?;
+#[test]
+fn a_backend_that_is_not_there_is_an_error_that_helps() {
+    let error = electrode::open(options(1).with_backend(Choice::Ebpf)).unwrap_err();
+    assert!(matches!(error, TransportError::Unavailable { backend: "ebpf", .. }), "{error}");
+    assert!(error.to_string().contains("choose auto or socket"), "{error}");
+
+    let socket = electrode::open(options(1).with_backend(Choice::Socket)).unwrap();
+    assert_eq!(socket.backend().to_string(), "socket backend: it was asked for");
+    let taken = EndpointConfig { bind: socket.local_addr(), ..options(2).endpoint };
+    let error = electrode::open(Options::new(taken)).unwrap_err();
+    assert!(matches!(error, TransportError::AddressInUse { .. }), "{error}");
+}
+
+#[test]
+fn choices_are_read_as_they_are_printed() {
+    for choice in [Choice::Auto, Choice::Socket, Choice::Ebpf] {
+        assert_eq!(choice.to_string().parse(), Ok(choice));
     }
-    let mut batch = LogBatch::default();
-    let (stored, polled) = tokio::join!(
-        async {
-            nodes[0].broadcast(Ballot(1), &[Frame::single(Slot(1), b"entry")]).await?;
-            nodes[0].await_quorum(Ballot(1), Slot(1)).await
-        },
-        nodes[1].poll_log(&mut batch),
-    );
-    assert_eq!(stored?.through, Slot(1));
-    assert_eq!(polled?, 1);
-    assert_eq!(batch.iter().next().map(|entry| entry.body), Some(&b"entry"[..]));
-    Ok(())
+    let error = "xdp".parse::<Choice>().unwrap_err();
+    assert_eq!(error.to_string(), "no backend is called \"xdp\": use auto, socket or ebpf");
 }
