@@ -50,11 +50,14 @@ struct State {
 pub(crate) struct Sleeper {
     kick: Kick,
     until: AtomicU64,
+    /// The last sleep ended with one datagram and no more: the next thing to do is most likely to
+    /// sleep again, so the look beforehand is left out. It is a system call.
+    lone: AtomicBool,
 }
 
 impl Sleeper {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { kick: Kick::new()?, until: AtomicU64::new(AWAKE) })
+        Ok(Self { kick: Kick::new()?, until: AtomicU64::new(AWAKE), lone: AtomicBool::new(false) })
     }
 }
 
@@ -237,7 +240,7 @@ impl Core {
 
     /// As [`TransportCore::wait`](electrode_transport::TransportCore::wait), for one of the sleepers.
     pub(crate) fn wait(&self, sleeper: &Sleeper, max: Option<Duration>) -> Result<()> {
-        if self.drive_once()?.received > 0 {
+        if !sleeper.lone.load(Ordering::Relaxed) && self.drive_once()?.received > 0 {
             return Ok(());
         }
         if let Some(timeout) = self.prepare_sleep(sleeper, max)? {
@@ -250,7 +253,8 @@ impl Core {
             sleeper.until.store(AWAKE, Ordering::Relaxed);
             slept.map_err(|error| self.io("poll", error))?;
         }
-        self.drive_once()?;
+        let received = self.drive_once()?.received;
+        sleeper.lone.store(received == 1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 //! Addresses that cannot be bound, that do not fit the membership, or that cannot be reached.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod cluster;
 

@@ -1,4 +1,5 @@
 //! In steady state no message allocates: not on a plain thread, not under an executor.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod cluster;
 

@@ -1,4 +1,5 @@
 //! The conformance suite on the socket backend, over the loopback interface.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

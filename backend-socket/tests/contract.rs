@@ -1,4 +1,5 @@
 //! The contract over real sockets, driven in every way that a library might.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod cluster;
 

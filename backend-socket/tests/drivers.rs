@@ -1,4 +1,5 @@
 //! Who drives while tasks sleep: threads, tasks, one after the other, and what ends with them.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod cluster;
 
@@ -228,5 +229,19 @@ fn many_groups_and_threads_share_an_endpoint() {
             slots.len() >= 100
         });
         assert!(slots.into_iter().eq((1..=100).map(Slot)));
+    }
+}
+
+#[test]
+fn a_runtime_without_io_or_timers_gets_a_thread() {
+    for timers in [false, true] {
+        let mut builder = Builder::new_current_thread();
+        if timers {
+            builder.enable_time();
+        } else {
+            builder.enable_io();
+        }
+        let nodes = Cluster::new(2).join(GROUP, AckMode::Received);
+        builder.build().unwrap().block_on(exchange(&nodes, b"entry"));
     }
 }

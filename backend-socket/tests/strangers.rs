@@ -1,4 +1,5 @@
 //! What a member makes of datagrams that are not its leader's: counted by reason, never answered.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod cluster;
 

@@ -1,5 +1,6 @@
 //! Static generic use allocates nothing per message once its buffers have grown: a leader and two
 //! followers over engines that hand each other their datagrams, under an allocator that counts.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,4 +1,5 @@
 //! Every error names what it is about and what to do next: the texts, field by field.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::error::Error;
 use std::io;

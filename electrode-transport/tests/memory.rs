@@ -1,4 +1,5 @@
 //! The simulated network as the author of a test sees it.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 #![cfg(feature = "memory")]
 
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! What a leader learns of each member beside its acknowledgements, and what a library learns of
 //! the group that it was given.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 #![cfg(feature = "memory")]
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! What a change of membership must not undo, seen from outside.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 #![cfg(feature = "memory")]
 
 use electrode_transport::memory::{MemoryNetwork, MemoryTransport};

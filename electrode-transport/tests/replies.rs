@@ -1,4 +1,5 @@
 //! What a leader and a member waiting for one make of single replies and frames.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 #![cfg(feature = "memory")]
 
 use std::sync::Arc;

@@ -26,6 +26,10 @@ impl Readiness {
     /// Registers the socket with the current runtime; `None` if there is none, or it is ending.
     pub(super) fn register(core: &Core) -> Option<(Self, Runtime)> {
         let runtime = Handle::try_current().ok()?;
+        if !is_equipped() {
+            tracing::debug!("the runtime has no I/O or no time: a thread will do");
+            return None;
+        }
         let socket = core.with_socket(AsRawFd::as_raw_fd)?;
         // SAFETY: `Core::close` drops this registration before it closes the socket, and lets no other
         // be made afterwards: both happen under the driver's slot.
@@ -52,6 +56,20 @@ impl Readiness {
         guard.clear_ready();
         Poll::Ready(Ok(()))
     }
+}
+
+/// Whether the current runtime has both I/O and time enabled. Tokio offers no way to ask but to try,
+/// and panics if not; caught here, it costs a line on stderr and the endpoint gets a thread.
+fn is_equipped() -> bool {
+    let tried = std::panic::catch_unwind(|| {
+        let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+        drop(tokio::time::sleep(std::time::Duration::ZERO));
+        // SAFETY: `one` is open, and the registration is dropped before it.
+        let registration = unsafe { AsyncFd::register(one.as_raw_fd()) }?;
+        drop(registration);
+        io::Result::Ok(())
+    });
+    matches!(tried, Ok(Ok(())))
 }
 
 /// Where the task will run.

@@ -96,3 +96,36 @@ fn it_is_full_by_count_and_by_bytes() {
     }
     assert_eq!(count, BYTES_MAX.div_ceil(HEADER_LEN + body.len()));
 }
+
+#[test]
+fn timers_do_not_grow_it_beyond_its_bound() {
+    use crate::engine::Engine;
+    use crate::ident::{NodeId, Time};
+    use crate::membership::{Member, Membership, QuorumRule};
+    use crate::{EndpointConfig, GroupConfig};
+
+    let member = |id: u16| Member::voter(NodeId(id.into()), to(id));
+    let membership =
+        Membership::new(Incarnation(1), (1..=3).map(member), QuorumRule::Majority).unwrap();
+    let mut engine = Engine::new(EndpointConfig::new(ClusterId(1), NodeId(1), to(1))).unwrap();
+    let key = engine.open(GroupConfig::new(GroupId(1), membership)).unwrap();
+    let lead = |group: &mut crate::engine::Group, io: &mut crate::engine::Io| {
+        let token = group.fence(Ballot(1), io)?.token;
+        group.lead(&token, Slot(5), io, Time(1))?;
+        group.probe(Ballot(1), io, Time(1))
+    };
+    engine.group_and_timer(key, lead).unwrap();
+    while !engine.io.outbox.is_full() {
+        engine.io.send_one(header(), b"", to(2));
+    }
+    let full = engine.io.outbox.len();
+    for _ in 0..20 {
+        let due = engine.poll_timeout().expect("members are asked for as long as they owe");
+        engine.handle_timeout(due);
+    }
+    assert_eq!(engine.io.outbox.len(), full, "the network takes nothing");
+    engine.io.outbox.advance(full);
+    let due = engine.poll_timeout().unwrap();
+    engine.handle_timeout(due);
+    assert!(!engine.io.outbox.is_empty(), "it asks again once there is room");
+}

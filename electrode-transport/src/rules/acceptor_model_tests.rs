@@ -1,4 +1,5 @@
 //! The acceptor against a slow, obvious model: explicit sets of slots instead of watermarks.
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
 //! The acceptor case by case. A row is a story: who follows what, a frame, the verdict, and what a
 //! reply may claim afterwards.
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use super::*;
 
