@@ -140,8 +140,13 @@ fn every_dropped_call_can_be_made_again_and_loses_nothing() {
     start_and_drop(leader.await_quorum(BALLOT, Slot(2)));
     start_and_drop(leader.confirm_leadership(BALLOT));
     let mut batch = LogBatch::default();
-    start_and_drop(follower.poll_log(&mut batch));
     start_and_drop(follower.recv());
+    {
+        // Pending, or ready with the news of a ballot that it does not follow yet: there is no entry.
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = pin!(follower.poll_log(&mut batch)).poll(&mut cx);
+        assert!(matches!(polled, Poll::Pending | Poll::Ready(Ok(0))), "{polled:?}");
+    }
 
     let token = follower.fence(BALLOT).unwrap().token;
     follower.follow(&token, leader.node(), Slot(1)).unwrap();
