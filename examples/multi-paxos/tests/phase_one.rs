@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use electrode_multi_paxos::{MemoryStore, Message, Replica, ReplicaConfig, RoleName, StateMachine};
+use electrode_multi_paxos::{
+    LogEntry, MemoryStore, Message, Replica, ReplicaConfig, RoleName, StateMachine,
+};
 use electrode_transport::memory::{MemoryEndpoint, MemoryNetwork, MemoryTransport};
 use electrode_transport::{
     AckMode, Ballot, Frame, GroupConfig, GroupId, NodeId, QuorumRule, Slot, TransportCore,
@@ -181,4 +183,29 @@ fn any_bytes_from_a_member_are_counted_and_change_nothing() {
     stage.poll();
     assert_eq!(stage.replica.counters().messages_malformed, 200);
     assert_eq!(stage.replica.status().ballot, Ballot::NONE);
+}
+
+/// Acknowledging to the leader of a lower ballot what was chosen at a higher one would vote for
+/// whatever that leader holds in the same slots.
+#[test]
+fn whoever_learns_of_a_higher_ballot_promises_it_first() {
+    let mut stage = Stage::new();
+    let (older, newer) = (Ballot(1 << 8 | 1), Ballot(2 << 8 | 2));
+    stage.send(0, &Message::Lead { ballot: older, chosen: Slot(1) });
+    stage.poll();
+    assert_eq!(stage.replica.status().ballot, older);
+    // Its leader does not answer, so it asks node 3, which knows a newer ballot.
+    let from = stage.await_message(1, |message| match message {
+        Message::Fetch { from, .. } => Some(from),
+        _ => None,
+    });
+    assert_eq!(from, Slot(1));
+    let value = vec![1, 0, 0];
+    let entries = vec![LogEntry { slot: Slot(1), ballot: newer, value }];
+    let (burst_end, chosen) = (Slot(1), Slot(1));
+    stage.send(1, &Message::Chosen { ballot: newer, burst_end, chosen, entries });
+    stage.poll();
+    let status = stage.replica.status();
+    assert_eq!((status.ballot, status.applied), (newer, Slot(1)));
+    assert_eq!(status.leader, Some(NodeId(3)));
 }

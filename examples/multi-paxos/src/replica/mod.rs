@@ -280,12 +280,17 @@ impl<T: QuorumTransport, L: LogStore, S: StateMachine> Replica<T, L, S> {
         &self.transport
     }
 
-    /// Gives the leadership up, as before maintenance: whoever waits is told to ask another one. Does
-    /// nothing on a replica that does not lead.
+    /// Gives the leadership up, as before maintenance: whoever waits is told to ask another one, and
+    /// this replica stands again only if the others have let two elections pass. Does nothing on a
+    /// replica that does not lead.
     ///
     /// # Errors
     /// [`ReplicaError::Transport`].
     pub fn resign(&mut self) -> Result<()> {
-        self.step_down()
+        if matches!(self.role, Role::Leader(_)) {
+            self.step_down()?;
+            self.await_leader(self.config.election_max * 2, self.config.election_max * 3);
+        }
+        Ok(())
     }
 }

@@ -61,7 +61,7 @@ impl Run {
     }
 
     pub(crate) fn crash(&mut self, victim: usize) {
-        let restart_at = self.later(2..160);
+        let restart_at = self.later(2..self.plan.down_max.as_millis() as u64);
         let node = &mut self.nodes[victim];
         let kept = self.dice.random_range(0..=node.store.inner.unsynced());
         node.crash(&self.network, &self.plan, kept, &mut self.totals);

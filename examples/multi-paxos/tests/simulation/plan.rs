@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) chaos: Duration,
     /// The time from one fault to the next, at most.
     pub(crate) fault_gap: Duration,
+    /// How long a crashed node stays down, at most.
+    pub(crate) down_max: Duration,
     /// How long after an arrival a replica is polled, at most.
     pub(crate) poll_lag_us: u64,
     /// How long a client thinks between operations, at most.
@@ -55,7 +57,7 @@ impl Plan {
             duplication: bad(&mut dice, 0.15),
             reordering: bad(&mut dice, 0.1),
         };
-        Self {
+        let mut plan = Self {
             seed,
             replicas: if dice.random_bool(0.6) { 3 } else { 5 },
             mode,
@@ -67,11 +69,18 @@ impl Plan {
             replica: replica(mode, seed, &mut dice),
             chaos: ms(dice.random_range(1_000..6_000)),
             fault_gap: ms(dice.random_range(20..200)),
+            down_max: ms(dice.random_range(4..160)),
             poll_lag_us: if dice.random_bool(0.5) { 150 } else { 3_000 },
             think_us: dice.random_range(5_000..60_000),
             reply_loss: bad(&mut dice, 0.1),
             bug,
+        };
+        if bug == Some(Bug::ForgetsPromises) {
+            // A forgotten promise matters only while the leader that it was against still lives.
+            (plan.fault_gap, plan.down_max, plan.chaos) = (ms(25), ms(5), ms(8_000));
+            (plan.replicas, plan.think_us) = (3, 2_000);
         }
+        plan
     }
 }
 
