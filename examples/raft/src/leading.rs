@@ -7,6 +7,7 @@
 //! an acknowledgement that the transport reaches it again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use electrode_transport::{Ballot, Frame, NodeId, Progress, QuorumTransport, Slot, TransportError};
 use raft::eraftpb::{Entry, Message, MessageType};
@@ -24,7 +25,6 @@ const ROUNDS_MAX: usize = 16;
 /// Frames handed over in one call.
 const FRAMES_PER_CALL: usize = 32;
 
-#[derive(Debug)]
 struct Body {
     first: u64,
     last: u64,
@@ -40,6 +40,12 @@ struct Lane {
     /// Ticks since its position last moved although something was outstanding.
     stuck: u32,
     is_fast: bool,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..={} in {} bytes", self.first, self.last, self.bytes.len())
+    }
 }
 
 /// One heartbeat of raft as a probe.
@@ -175,8 +181,8 @@ impl<T: QuorumTransport, M: StateMachine> Node<T, M> {
                 .collect();
             match self.transport.try_broadcast(leading.ballot, &frames) {
                 Ok(taken) => {
-                    let taken = leading.waiting.drain(..taken);
-                    leading.sent = taken.last().map_or(leading.sent, |body| body.last);
+                    let mut taken = leading.waiting.drain(..taken);
+                    leading.sent = taken.next_back().map_or(leading.sent, |body| body.last);
                 }
                 Err(TransportError::Backpressure) => break,
                 Err(error) => return Err(error.into()),
@@ -214,6 +220,17 @@ impl<T: QuorumTransport, M: StateMachine> Node<T, M> {
             }
         }
         Ok(())
+    }
+
+    /// An append message for the slow lane, without what was not broadcast yet. A member must not be
+    /// ahead of the transport: its acknowledgement of slots that were never broadcast is not believed,
+    /// and the window, waiting for it, would never move again.
+    pub(crate) fn hold_back(&self, append: &mut Message) {
+        if let Seat::Leading(leading) = &self.seat {
+            let entries: Vec<Entry> = append.take_entries().into();
+            let sent = entries.into_iter().filter(|entry| entry.index <= leading.sent);
+            append.set_entries(sent.collect::<Vec<_>>().into());
+        }
     }
 
     pub(crate) fn is_on_fast_lane(&self, member: u64) -> bool {

@@ -38,6 +38,7 @@ mod machine;
 mod node;
 mod parts;
 mod ready;
+mod serve;
 mod term;
 mod ticker;
 
@@ -45,4 +46,5 @@ pub use disk::Disk;
 pub use error::{Error, Result};
 pub use machine::StateMachine;
 pub use node::{Node, Options};
+pub use serve::serve;
 pub use ticker::Ticker;

@@ -1,6 +1,7 @@
 //! One raft node on a transport: its inputs are what has arrived, time, and proposals.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ impl Default for Options {
 }
 
 /// What the node is to the transport at the fence's ballot.
+#[derive(Debug)]
 pub(crate) enum Seat {
     Idle,
     Following(Following),
@@ -79,6 +81,22 @@ pub struct Node<T, M> {
     pub(crate) reads: Vec<ReadState>,
     /// Snapshots that could not be sent, to be reported once raft may be called again.
     pub(crate) snapshots_lost: Vec<u64>,
+}
+
+impl<T: QuorumTransport, M> fmt::Debug for Node<T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let raft = &self.raw.raft;
+        f.debug_struct("Node")
+            .field("id", &raft.id)
+            .field("term", &raft.term)
+            .field("state", &raft.state)
+            .field("leader", &raft.leader_id)
+            .field("log", &raft.raft_log.last_index())
+            .field("committed", &raft.raft_log.committed)
+            .field("applied", &raft.raft_log.applied)
+            .field("seat", &self.seat)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: QuorumTransport, M: StateMachine> Node<T, M> {

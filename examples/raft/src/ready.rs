@@ -71,7 +71,7 @@ impl<T: QuorumTransport, M: StateMachine> Node<T, M> {
     /// Each message to where it belongs: the transport's fast path, or the member.
     fn route(&mut self, messages: Vec<Message>) -> Result<()> {
         let mut heartbeats = Vec::new();
-        for message in messages {
+        for mut message in messages {
             // What raft said before the fence rose is over. (Proposals and reads carry no term.)
             if message.term != 0 && message.term < self.fence_ballot().0 {
                 continue;
@@ -79,6 +79,10 @@ impl<T: QuorumTransport, M: StateMachine> Node<T, M> {
             match message.get_msg_type() {
                 MessageType::MsgHeartbeat => heartbeats.push(message),
                 MessageType::MsgAppend if self.is_on_fast_lane(message.to) => {}
+                MessageType::MsgAppend => {
+                    self.hold_back(&mut message);
+                    self.send(&message)?;
+                }
                 _ if self.is_acknowledgement(&message) => self.acknowledge(message)?,
                 _ => self.send(&message)?,
             }
