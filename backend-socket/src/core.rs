@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use electrode_transport::engine::{Engine, WakeList};
@@ -315,9 +315,16 @@ impl Core {
         state.engine.close_all();
         let wakes = state.engine.take_wakes();
         drop(state);
-        self.waiter.kick.kick();
         self.driver.close();
-        let socket = self.socket.write().unwrap_or_else(PoisonError::into_inner).take();
+        // One kick wakes one thread: with several in `wait`, each needs its own.
+        let socket = loop {
+            self.waiter.kick.kick();
+            match self.socket.try_write() {
+                Ok(mut socket) => break socket.take(),
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner().take(),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        };
         drop(socket);
         wakes.wake();
     }

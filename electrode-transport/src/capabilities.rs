@@ -94,10 +94,10 @@ impl Acked {
         self.iter().find(|progress| progress.member == member)
     }
 
-    /// The members that expect a slot older than the window's oldest.
+    /// The members that the transport cannot bring up to date ([`Progress::unaided`]).
     #[must_use]
     pub fn behind(&self) -> Vec<Progress> {
-        self.iter().filter(|progress| progress.next < self.window_start).collect()
+        self.iter().filter(|progress| progress.unaided).collect()
     }
 }
 
@@ -115,6 +115,10 @@ pub struct Progress {
     /// alive while nothing is broadcast (Raft's CheckQuorum), whose voices confirmed a read, and which
     /// member answers no more and must be reached by `send`. On the leader itself, the newest sent.
     pub probed: u64,
+    /// No kept frame begins at `next`: it was released before this member had it, or another way
+    /// brought the member to the middle of one. The transport cannot help it: bring it up to date
+    /// through `send`, to the end of a frame.
+    pub unaided: bool,
 }
 
 /// A leadership probe on its way, for [`try_confirmed`](crate::TransportCore::try_confirmed).

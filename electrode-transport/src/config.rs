@@ -134,7 +134,11 @@ impl GroupConfig {
             return Err(ConfigError::OwnAddress { member: own.address, bound: endpoint.bind });
         }
         for member in self.membership.members() {
-            if member.address.is_ipv4() != endpoint.bind.is_ipv4() {
+            let mapped = match member.address {
+                SocketAddr::V6(address) => address.ip().to_ipv4_mapped().is_some(),
+                SocketAddr::V4(_) => false,
+            };
+            if mapped || member.address.is_ipv4() != endpoint.bind.is_ipv4() {
                 return Err(ConfigError::AddressFamily {
                     member: member.address,
                     bound: endpoint.bind,

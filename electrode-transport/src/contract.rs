@@ -111,7 +111,8 @@ pub trait TransportCore: Send + Sync {
     /// not fit this node.
     fn reconfigure(&self, membership: Membership) -> Result<()>;
 
-    /// Closes the group: nothing of it is acknowledged, sent or counted any more, and every waiting
+    /// Closes the group: nothing of it is acknowledged or counted any more, nothing new is sent (what
+    /// was on its way out already may still leave, and is true), and every waiting
     /// call ends with [`TransportError::Closed`]. Closing twice is not an error. Dropping the last
     /// handle of an endpoint closes all of its groups.
     fn close(&self);

@@ -57,6 +57,20 @@ impl Member {
     }
 }
 
+impl Member {
+    /// With the address as a datagram's source shows it: without a flow label, and with a scope only
+    /// where an address means nothing without one (RFC 4007, section 6).
+    fn plain(mut self) -> Self {
+        if let SocketAddr::V6(address) = &mut self.address {
+            address.set_flowinfo(0);
+            if !address.ip().is_unicast_link_local() {
+                address.set_scope_id(0);
+            }
+        }
+        self
+    }
+}
+
 /// One version of a group's membership. Every member must be given the same one, in the same order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Membership {
@@ -76,7 +90,7 @@ impl Membership {
         members: impl IntoIterator<Item = Member>,
         rule: QuorumRule,
     ) -> Result<Self, ConfigError> {
-        let members: Vec<Member> = members.into_iter().collect();
+        let members: Vec<Member> = members.into_iter().map(Member::plain).collect();
         if members.is_empty() || members.len() > MEMBERS_MAX {
             return Err(ConfigError::MemberCount { count: members.len() });
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use electrode_transport::memory::{MemoryNetwork, MemoryTransport};
 use electrode_transport::{
-    AckMode, Ballot, GroupConfig, GroupId, NodeId, QuorumRule, Slot, TransportCore,
+    AckMode, Ballot, Frame, GroupConfig, GroupId, LogBatch, NodeId, QuorumRule, Slot, TransportCore,
 };
 
 const BALLOT: Ballot = Ballot(3);
@@ -54,4 +54,30 @@ fn a_library_sees_what_its_groups_acknowledgements_promise() {
         let network = MemoryNetwork::new(1);
         assert_eq!(led(&network, mode)[1].capabilities().mode, mode);
     }
+}
+
+#[test]
+fn a_member_in_the_middle_of_a_frame_shows_as_beyond_the_transports_help() {
+    let network = MemoryNetwork::new(1);
+    let nodes = led(&network, AckMode::Persisted);
+    let lagging = MemoryNetwork::address(NodeId(3));
+    network.set_cut(MemoryNetwork::address(NodeId(1)), lagging, true);
+    let frame = Frame { first: Slot(1), last: Slot(4), body: b"four slots" };
+    assert_eq!(nodes[0].try_broadcast(BALLOT, &[frame]).unwrap(), 1);
+    network.advance(Duration::from_millis(1));
+    network.heal();
+    // Another way brought two of the four.
+    nodes[2].acknowledge(BALLOT, Slot(2)).unwrap();
+    network.advance(Duration::from_secs(2));
+    let acked = nodes[0].acked(BALLOT).unwrap();
+    let stuck: Vec<_> = acked.behind().iter().map(|progress| progress.member).collect();
+    assert_eq!(stuck, [NodeId(3)], "no kept frame begins at slot 3");
+    // To the frame's end, and the fast path resumes; the poll renews the lease.
+    assert_eq!(nodes[2].try_poll_log(&mut LogBatch::default()).unwrap(), 0);
+    nodes[2].acknowledge(BALLOT, Slot(4)).unwrap();
+    let next = Frame::single(Slot(5), b"five");
+    assert_eq!(nodes[0].try_broadcast(BALLOT, &[next]).unwrap(), 1);
+    network.advance(Duration::from_millis(1));
+    assert!(nodes[0].acked(BALLOT).unwrap().behind().is_empty());
+    assert_eq!(nodes[2].try_poll_log(&mut LogBatch::default()).unwrap(), 1);
 }

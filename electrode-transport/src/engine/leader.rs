@@ -107,10 +107,16 @@ impl Leader {
                 acked: self.tally.acked(index),
                 next,
                 probed: self.tally.probed(index),
+                unaided: next <= self.tally.sent() && !self.keeps_frame_at(next),
             }
         });
         let start = self.window.start().unwrap_or(self.tally.sent().next());
         Acked::collect(self.ballot(), start, self.tally.sent(), positions)
+    }
+
+    fn keeps_frame_at(&self, slot: Slot) -> bool {
+        let kept = self.window.find(slot).and_then(|index| self.window.get(index));
+        kept.is_some_and(|kept| kept.first == slot)
     }
 
     pub(crate) fn set_commit(&mut self, commit: Slot) {

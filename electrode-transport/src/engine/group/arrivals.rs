@@ -54,6 +54,9 @@ impl Group {
             Err(Refusal::StaleIncarnation | Refusal::FutureIncarnation)
                 if header.kind == FrameKind::Message =>
             {
+                if header.is_tagged() && io.config.key.is_none() {
+                    return Err(Refusal::BadTag);
+                }
                 self.seat.at(from).ok_or(Refusal::WrongAddress)?
             }
             Err(refusal) => return Err(refusal),
