@@ -1,7 +1,6 @@
 //! Opening a backend as a service does.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 #![cfg(feature = "socket")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
