@@ -28,6 +28,12 @@ struct Arguments {
     /// Followers beside the leader.
     #[arg(long, default_value_t = 2)]
     followers: u8,
+    /// Only this mode.
+    #[arg(long, value_parser = ["block", "spin"])]
+    mode: Option<String>,
+    /// Only this window, 1 or 64.
+    #[arg(long)]
+    window: Option<u64>,
     /// Writes every figure here as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -63,16 +69,21 @@ fn is_root() -> bool {
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-fn settings(quick: bool) -> Vec<Setting> {
-    let scale = if quick { 20 } else { 1 };
+fn settings(arguments: &Arguments) -> Vec<Setting> {
+    let scale = if arguments.quick { 20 } else { 1 };
     let setting =
         |spin, window, operations: u64| Setting { spin, window, operations: operations / scale };
-    vec![
+    let all = [
         setting(false, 1, 40_000),
         setting(true, 1, 60_000),
         setting(false, 64, 200_000),
         setting(true, 64, 200_000),
-    ]
+    ];
+    let wanted = |setting: &Setting| {
+        arguments.mode.as_ref().is_none_or(|mode| mode == setting.mode())
+            && arguments.window.is_none_or(|window| window == setting.window)
+    };
+    all.into_iter().filter(wanted).collect()
 }
 
 fn compare(arguments: &Arguments) -> io::Result<bool> {
@@ -84,7 +95,7 @@ fn compare(arguments: &Arguments) -> io::Result<bool> {
     let topology = Topology::up(arguments.followers + 1)?;
     let rounds = if arguments.quick { 1 } else { arguments.rounds };
     let mut report = Report::new(arguments.followers + 1, rounds);
-    for setting in settings(arguments.quick) {
+    for setting in settings(arguments) {
         for round in 0..rounds {
             for subject in SUBJECTS {
                 let figures =
