@@ -176,6 +176,10 @@ pub trait TransportCore: Send + Sync {
     /// storing what was polled (`Persisted`), or after slots came another way, which are then not
     /// yielded by the log any more. On the leader it is its own vote. Never goes back.
     ///
+    /// A leader does not believe an acknowledgement of slots that it has not broadcast at this ballot:
+    /// it counts for nothing (`rx_ack_beyond`). So bring a member no further by another way than its
+    /// leader has broadcast.
+    ///
     /// # Errors
     /// [`TransportError::NotFollowing`] if `ballot` is neither followed nor led (a late word about an
     /// earlier ballot must not become a vote); on the leader [`TransportError::SlotOutOfOrder`] past
