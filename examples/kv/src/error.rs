@@ -39,7 +39,7 @@ pub(crate) enum Error {
     Listen { address: SocketAddr, source: std::io::Error },
     /// No leader answered in time.
     #[error(
-        "no answer from {servers} within {waited:?}: is a majority of the replicas up? (last: {last})"
+        "no answer from {servers} within {waited:?}: is a majority of the replicas up? A write that was under way may or may not have been executed: read before repeating it (last: {last})"
     )]
     NoAnswer { servers: String, waited: Duration, last: String },
     /// The command does not fit one slot of the log.

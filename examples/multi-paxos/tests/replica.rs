@@ -219,6 +219,16 @@ fn constructors_hold_to_their_modes() {
 }
 
 #[test]
+fn a_transport_that_acknowledges_in_the_other_mode_is_refused() {
+    let network = MemoryNetwork::new(6);
+    let (_endpoint, transport) = join(&network, 1, AckMode::Received);
+    let persisted = ReplicaConfig::new(AckMode::Persisted, 1);
+    let (store, journal) = (MemoryStore::new(), Journal::default());
+    let opened = Replica::open(persisted, transport, store, journal, Duration::ZERO);
+    assert!(matches!(opened, Err(ReplicaError::Config { field: "mode", .. })));
+}
+
+#[test]
 fn a_replica_without_memory_keeps_silent_until_a_quorum_answers() {
     let network = MemoryNetwork::new(7);
     let (_endpoint, transport) = join(&network, 3, AckMode::Received);

@@ -112,6 +112,11 @@ impl<T: QuorumTransport, L: LogStore, S: StateMachine> Replica<T, L, S> {
         now: Duration,
     ) -> Result<Self> {
         config.validate()?;
+        if transport.capabilities().mode != config.mode {
+            // Over `Received` acknowledgements a log that counts on `Persisted` ones loses writes.
+            let why = "the transport's group acknowledges in the other mode: give both the same";
+            return Err(ReplicaError::Config { field: "mode", why });
+        }
         let membership = transport.membership()?;
         let seats = Seats::new(&membership, transport.node()).ok_or(ReplicaError::Config {
             field: "node",

@@ -49,7 +49,7 @@ pub enum StoreError {
     },
     /// The file is torn or its checksums do not match.
     #[error(
-        "{path} is damaged ({why}): restore it from a backup, or remove it and let the replica rejoin as a new member"
+        "{path} is damaged ({why}): keep this replica stopped; the others go on without it. Do not start it on an empty directory or an older copy: it would forget what it promised, and acknowledged writes could be lost"
     )]
     Corrupt {
         /// The file.
