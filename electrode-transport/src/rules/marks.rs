@@ -26,7 +26,22 @@ impl Default for Marks {
     }
 }
 
+/// One if `count` is below `needed`, else zero.
+#[inline(always)]
+const fn is_short(count: u32, needed: u32) -> u64 {
+    (count as u64).wrapping_sub(needed as u64) >> 63
+}
+
 impl Marks {
+    /// Forgets every mark.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        for index in 0..MEMBERS_MAX {
+            self.level[index] = 0;
+            self.order[index] = index as u8;
+        }
+    }
+
     /// A member's mark; zero if it has none.
     #[inline(always)]
     pub(super) fn of(&self, member: MemberIndex) -> u64 {
@@ -50,25 +65,33 @@ impl Marks {
         }
     }
 
-    /// The highest mark that every voter set of `voters` has reached; zero if none is.
+    /// The highest mark that every voter set of `voters` has reached; zero if none is. Only the first
+    /// `members` can have one.
+    ///
+    /// The walk picks the mark at the place where every set is first met, by a mask and not by a
+    /// branch or an index: those make the verifier tell apart every way through the loop, and follow
+    /// each to the program's end.
     #[inline(always)]
-    pub(super) fn reached(&self, voters: &Voters) -> u64 {
+    pub(super) fn reached(&self, members: u32, voters: &Voters) -> u64 {
         let (current, joint) = (voters.current, voters.joint);
-        let is_joint = joint.members.0 != 0;
-        if current.needed == 0 || is_joint && joint.needed == 0 {
+        if current.needed == 0 || joint.members.0 != 0 && joint.needed == 0 {
             return 0;
         }
-        let (mut in_current, mut in_joint) = (0, 0);
-        for place in 0..MEMBERS_MAX {
-            let index = self.order[place];
+        let needed_in_joint = if joint.members.0 == 0 { 0 } else { joint.needed };
+        let (mut in_current, mut in_joint, mut short, mut mark) = (0u32, 0u32, 1u64, 0u64);
+        for place in 0..MEMBERS_MAX as u32 {
+            if place >= members {
+                break;
+            }
+            let index = self.order[place as usize];
             let bit = (index & 31) as u32;
             in_current += current.members.0 >> bit & 1;
             in_joint += joint.members.0 >> bit & 1;
-            if in_current >= current.needed && (!is_joint || in_joint >= joint.needed) {
-                return self.at(index);
-            }
+            let still = is_short(in_current, current.needed) | is_short(in_joint, needed_in_joint);
+            mark |= self.at(index) & 0u64.wrapping_sub(short & !still);
+            short = still;
         }
-        0
+        mark
     }
 
     /// As `of`, for an index out of `order`: the mask is for the verifier, which cannot know that.

@@ -76,18 +76,37 @@ impl Tally {
     /// Begins to count at `ballot`, with nothing acknowledged and nothing sent beyond `sent`.
     #[must_use]
     pub fn lead(ballot: Ballot, sent: Slot, voters: Voters, members: u8, own: MemberIndex) -> Self {
-        Self {
-            ballot,
-            sent,
-            voters,
-            members: if members as usize > MEMBERS_MAX {
-                MEMBERS_MAX as u32
-            } else {
-                members as u32
-            },
-            own: own.0 as u32,
-            ..Self::default()
-        }
+        let mut tally = Self::default();
+        tally.begin(ballot, sent, voters, members, own);
+        tally
+    }
+
+    /// As [`lead`](Self::lead), in place: a kernel program's stack does not hold a tally.
+    #[inline(always)]
+    pub fn begin(
+        &mut self,
+        ballot: Ballot,
+        sent: Slot,
+        voters: Voters,
+        members: u8,
+        own: MemberIndex,
+    ) {
+        self.ballot = ballot;
+        self.sent = sent;
+        self.quorum = Slot::ZERO;
+        self.probe_sent = 0;
+        self.probe_quorum = 0;
+        self.seat(voters, members, own);
+        self.acked.clear();
+        self.probed.clear();
+    }
+
+    #[inline(always)]
+    fn seat(&mut self, voters: Voters, members: u8, own: MemberIndex) {
+        self.voters = voters;
+        self.members =
+            if members as usize > MEMBERS_MAX { MEMBERS_MAX as u32 } else { members as u32 };
+        self.own = own.0 as u32;
     }
 
     /// Slots through `through` are about to be sent: acknowledgements of them are believable.
@@ -115,7 +134,7 @@ impl Tally {
             return TallyVerdict::Repeat;
         }
         self.acked.raise(member, through.0);
-        let reached = self.acked.reached(&self.voters);
+        let reached = self.acked.reached(self.members, &self.voters);
         if reached > self.quorum.0 {
             self.quorum = Slot(reached);
             return TallyVerdict::Quorum;
@@ -129,7 +148,7 @@ impl Tally {
         if self.own < self.members {
             self.probed.raise(MemberIndex(self.own as u8), self.probe_sent);
         }
-        self.probe_quorum = self.probe_quorum.max(self.probed.reached(&self.voters));
+        self.probe_quorum = self.probe_quorum.max(self.probed.reached(self.members, &self.voters));
         self.probe_sent
     }
 
@@ -149,7 +168,7 @@ impl Tally {
             return TallyVerdict::Repeat;
         }
         self.probed.raise(member, number);
-        let reached = self.probed.reached(&self.voters);
+        let reached = self.probed.reached(self.members, &self.voters);
         if reached > self.probe_quorum {
             self.probe_quorum = reached;
             return TallyVerdict::Quorum;
@@ -157,11 +176,29 @@ impl Tally {
         TallyVerdict::Counted
     }
 
-    /// The same leadership under a new membership: `old_index` tells where each of its members sat.
+    /// The same leadership under a new membership. Everybody's marks are forgotten: indices mean
+    /// others now. The caller counts again, by [`ack`](Self::ack), what those who stay had
+    /// acknowledged.
     ///
-    /// Acknowledgements of those who stay keep counting; those who left are forgotten. The watermark
-    /// never falls: what a quorum of an earlier membership stored stays told. An outstanding probe is
-    /// to be asked again of everybody but the leader, whose own voice is in it still.
+    /// The watermark never falls: what a quorum of an earlier membership stored stays told. An
+    /// outstanding probe is to be asked again of everybody but the leader, whose own voice is in it
+    /// still.
+    #[inline(always)]
+    pub fn reseat(&mut self, voters: Voters, members: u8, own: MemberIndex) {
+        self.seat(voters, members, own);
+        self.acked.clear();
+        self.probed.clear();
+        if self.own < self.members {
+            self.probed.raise(own, self.probe_sent);
+        }
+        let probed = self.probed.reached(self.members, &voters);
+        if probed > self.probe_quorum {
+            self.probe_quorum = probed;
+        }
+    }
+
+    /// As [`reseat`](Self::reseat), with the counting again: `old_index` tells where each of the new
+    /// members sat.
     #[must_use]
     pub fn reseated(
         &self,
@@ -170,17 +207,13 @@ impl Tally {
         own: MemberIndex,
         old_index: impl Fn(MemberIndex) -> Option<MemberIndex>,
     ) -> Self {
-        let mut seated = Self::lead(self.ballot, self.sent, voters, members, own);
-        for index in 0..seated.members as usize {
-            let Some(old) = old_index(MemberIndex(index as u8)) else { continue };
-            seated.acked.raise(MemberIndex(index as u8), self.acked.of(old));
+        let mut seated = *self;
+        seated.reseat(voters, members, own);
+        for index in (0..members).map(MemberIndex) {
+            if let Some(old) = old_index(index) {
+                seated.ack(self.ballot, index, self.acked(old));
+            }
         }
-        seated.probe_sent = self.probe_sent;
-        if seated.own < seated.members {
-            seated.probed.raise(own, self.probe_sent);
-        }
-        seated.probe_quorum = self.probe_quorum.max(seated.probed.reached(&seated.voters));
-        seated.quorum = Slot(self.quorum.0.max(seated.acked.reached(&seated.voters)));
         seated
     }
 

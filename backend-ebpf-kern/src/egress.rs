@@ -1,0 +1,172 @@
+//! What leaves: arms the tally, and makes the other members' copies of a broadcast.
+
+use aya_ebpf::helpers::generated as helper;
+use electrode_ebpf_abi::{CLONE_MARK, Group, NOBODY, Peer, Tick, news, offload};
+use electrode_transport::rules::{AckMode, TallyVerdict};
+use electrode_transport::wire::{DESTINATION_ALL, FrameKind, HEADER_LEN, Header};
+
+use crate::group::{Seat, notify, show_member, show_tally, tick};
+use crate::maps::{is_ipv6, offloads};
+use crate::packet::{ETHERNET, IPV4, Look, Packet, Skb, UDP, addresses, headers_len, look, word};
+use crate::reply::{Words, fold, sum_words};
+
+#[inline(always)]
+pub fn handle(skb: Skb) {
+    // SAFETY: the context that the kernel called with.
+    if unsafe { (*skb.0).mark } == CLONE_MARK {
+        // SAFETY: as above. Nobody after us needs to see it.
+        unsafe { (*skb.0).mark = 0 };
+        return;
+    }
+    if let Look::Ours { .. } = look(skb, 0) {
+        let _ = leave(skb);
+    }
+}
+
+#[inline(always)]
+fn leave(skb: Skb) -> Option<()> {
+    let mut words = Words([0; HEADER_LEN]);
+    if !skb.load(headers_len(), words.0.as_mut_ptr(), HEADER_LEN as u32) {
+        return None;
+    }
+    let header = Header::decode_head(&words.0).ok()?;
+    tick(Tick::Left);
+    let is_accept = matches!(header.kind, FrameKind::Accept);
+    let is_broadcast = header.destination == DESTINATION_ALL;
+    if !is_accept && !is_broadcast {
+        return None;
+    }
+    let seat = Seat::of(header.group.0)?;
+    if is_accept {
+        arm(seat, &header);
+    }
+    if is_broadcast && offloads(offload::BROADCAST) {
+        copy(skb, seat.glance(), header.incarnation.0)?;
+    }
+    Some(())
+}
+
+/// An acknowledgement is believed only of what has left, so the tally learns of it before it does. In
+/// `Received` mode the leader's own vote counts with it.
+#[inline(always)]
+fn arm(seat: Seat, header: &Header) {
+    let quorum = seat.locked(|group, board| {
+        if group.open == 0 || group.tally.ballot().0 != header.ballot.0 {
+            return false;
+        }
+        let own = group.gate.own;
+        group.tally.arm(header.last);
+        let received = matches!(group.acceptor.mode(), AckMode::Received);
+        let verdict = if received {
+            group.tally.ack(header.ballot, own, header.last)
+        } else {
+            TallyVerdict::Repeat
+        };
+        show_member(group, board, own);
+        show_tally(group, board);
+        matches!(verdict, TallyVerdict::Quorum)
+    });
+    if quorum {
+        notify(seat.place, news::QUORUM);
+    }
+}
+
+/// Copies a broadcast that is on its way to the carrier to every other reachable member.
+#[inline(always)]
+fn copy(skb: Skb, group: &Group, incarnation: u32) -> Option<()> {
+    let carrier = group.carrier;
+    if carrier == NOBODY || group.gate.incarnation.0 != incarnation {
+        return None;
+    }
+    let carrier_peer = &group.peers[carrier as usize & 31];
+    if !is_to(skb, carrier_peer)? {
+        return None;
+    }
+    // A mask, not a comparison of indices: a branch on those is a path of its own to the verifier.
+    let copies = group.copies;
+    for index in 0..32 {
+        if copies >> index & 1 == 0 {
+            continue;
+        }
+        let peer = &group.peers[index];
+        readdress(skb, peer)?;
+        // SAFETY: the context that the kernel called with.
+        let ifindex = unsafe { (*skb.0).ifindex };
+        // SAFETY: as above.
+        unsafe { (*skb.0).mark = CLONE_MARK };
+        // SAFETY: a helper on its own context.
+        let failed = unsafe { helper::bpf_clone_redirect(skb.0, ifindex, 0) } != 0;
+        tick(if failed { Tick::CopyFailed } else { Tick::Copies });
+    }
+    // SAFETY: the context that the kernel called with.
+    unsafe { (*skb.0).mark = 0 };
+    readdress(skb, carrier_peer)
+}
+
+#[inline(always)]
+fn is_to(skb: Skb, peer: &Peer) -> Option<bool> {
+    let (headers, start) = (headers_len(), skb.start());
+    if start + headers > skb.end() {
+        return None;
+    }
+    let (first, count) = addresses();
+    let mut same = true;
+    // SAFETY: within `headers`, which was checked against the end.
+    unsafe {
+        for index in 0..count {
+            let at = first + 2 * (count + index);
+            same &= word(start, at) == address_word(peer, index);
+        }
+        same &= word(start, headers - UDP + 2) == u16::from_ne_bytes(peer.port);
+    }
+    Some(same)
+}
+
+#[inline(always)]
+fn address_word(peer: &Peer, index: usize) -> u16 {
+    u16::from_ne_bytes([peer.address[2 * index], peer.address[2 * index + 1]])
+}
+
+/// Changes the packet's destination to another member, checksums included.
+#[inline(always)]
+fn readdress(skb: Skb, to: &Peer) -> Option<()> {
+    const PSEUDO: u64 = 0x10;
+    const MANGLED_0: u64 = 0x20;
+    let (headers, start) = (headers_len(), skb.start());
+    if start + headers > skb.end() {
+        return None;
+    }
+    let (first, count) = addresses();
+    let mut difference = 0u32;
+    let port;
+    // SAFETY: within `headers`, which was checked against the end.
+    unsafe {
+        for index in 0..3 {
+            let mac = u16::from_ne_bytes([to.mac[2 * index], to.mac[2 * index + 1]]);
+            crate::packet::set_word(start, 2 * index, mac);
+        }
+        for index in 0..count {
+            let at = first + 2 * (count + index);
+            let (before, after) = (word(start, at), address_word(to, index));
+            difference += u32::from(!before) + u32::from(after);
+            crate::packet::set_word(start, at, after);
+        }
+        port = word(start, headers - UDP + 2);
+        crate::packet::set_word(start, headers - UDP + 2, u16::from_ne_bytes(to.port));
+        if !is_ipv6() {
+            crate::packet::set_word(start, 24, 0);
+            let sum = !fold(sum_words(start, ETHERNET, IPV4 / 2));
+            crate::packet::set_word(start, 24, sum);
+        }
+    }
+    let at = (headers - UDP + 6) as u32;
+    // SAFETY: helpers on their own context. A datagram without a checksum stays without.
+    unsafe {
+        helper::bpf_l4_csum_replace(skb.0, at, 0, difference.into(), PSEUDO | MANGLED_0);
+        let to = u16::from_ne_bytes(to.port);
+        if port != to {
+            helper::bpf_l4_csum_replace(skb.0, at, port.into(), to.into(), MANGLED_0 | 2);
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,341 @@
+//! What arrives: settled here if it can be, passed up the stack untouched if not.
+//!
+//! Order (invariant 1): admission, a look without the lock, reserve and copy, and then under the lock
+//! admission again and the rule; only after that submit or discard, and only then the reply.
+
+use aya_ebpf::helpers::generated as helper;
+use electrode_ebpf_abi::{Group, RECORD_CHARGE, Record, Tick, news, offload};
+use electrode_transport::rules::{Position, Proposal, TallyVerdict, Verdict};
+use electrode_transport::wire::{FrameKind, HEADER_LEN, Header, flags};
+use electrode_transport::{MemberIndex, Slot, Time};
+
+use crate::group::{
+    Seat, has_room, note_passed, notify, renew_lease, show_acceptor, show_member, show_next, tick,
+};
+use crate::log::Reserved;
+use crate::maps::{body_len_max, is_keyed, offloads};
+use crate::packet::{Look, Packet, UDP, addresses, headers_len, look, word};
+use crate::reply::{self, Words};
+use crate::tag;
+
+/// What becomes of the packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on as if this program did not exist.
+    Pass,
+    /// It has served.
+    Drop,
+    /// It goes back where it came from: it is the reply now.
+    Return,
+}
+
+#[inline(always)]
+pub fn handle<P: Packet>(packet: P) -> Fate {
+    tick(Tick::Seen);
+    let payload = match look(packet, 1) {
+        Look::Bystander => {
+            tick(Tick::PassBystander);
+            return Fate::Pass;
+        }
+        Look::Odd => return pass(Tick::PassMalformed),
+        Look::Ours { payload } => payload,
+    };
+    match settle(packet, payload) {
+        Ok((what, fate)) => {
+            tick(what);
+            fate
+        }
+        Err(why) => pass(why),
+    }
+}
+
+#[inline(always)]
+fn pass(why: Tick) -> Fate {
+    tick(why);
+    note_passed();
+    Fate::Pass
+}
+
+#[inline(always)]
+fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
+    let mut words = Words([0; HEADER_LEN]);
+    if !packet.load(headers_len(), words.0.as_mut_ptr(), HEADER_LEN as u32) {
+        return Err(Tick::PassMalformed);
+    }
+    let header = Header::decode_head(&words.0).map_err(|_| Tick::PassMalformed)?;
+    let len = u32::from(header.body_len);
+    if payload != HEADER_LEN as u32 + len || len > body_len_max() {
+        return Err(Tick::PassMalformed);
+    }
+    match header.kind {
+        FrameKind::Message | FrameKind::Refused => return Err(Tick::PassMessage),
+        FrameKind::Accept | FrameKind::Probe if !offloads(offload::ACKNOWLEDGE) => {
+            return Err(Tick::PassOff);
+        }
+        FrameKind::Accepted | FrameKind::ProbeAck if !offloads(offload::QUORUM) => {
+            return Err(Tick::PassOff);
+        }
+        _ => {}
+    }
+    let seat = Seat::of(header.group.0).ok_or(Tick::PassGroup)?;
+    let sender = admit(packet, seat.glance(), &header).ok_or(Tick::PassRefused)?;
+    if is_keyed() && !tag::is_right(packet, len, header.tag) {
+        return Err(Tick::PassTag);
+    }
+    match header.kind {
+        FrameKind::Accept => accept(packet, seat, &header, sender, len),
+        FrameKind::Probe => probe(packet, seat, &header, sender),
+        _ => count(packet, seat, &header, sender),
+    }
+}
+
+/// Invariant 10: cluster, incarnation, index and address, all of one membership if under the lock.
+#[inline(always)]
+fn admit<P: Packet>(packet: P, group: &Group, header: &Header) -> Option<MemberIndex> {
+    if group.open == 0 || group.id != header.group.0 {
+        return None;
+    }
+    let sender = group.gate.admit(header).ok()?;
+    let peer = &group.peers[sender.0 as usize & 31];
+    let (headers, start) = (headers_len(), packet.start());
+    if start + headers > packet.end() {
+        return None;
+    }
+    let (first, words) = addresses();
+    let mut difference = 0;
+    for index in 0..words {
+        let known = u16::from_ne_bytes([peer.address[2 * index], peer.address[2 * index + 1]]);
+        // SAFETY: within `headers`, which was checked against the end.
+        difference |= unsafe { word(start, first + 2 * index) } ^ known;
+    }
+    // SAFETY: as above.
+    difference |= unsafe { word(start, headers - UDP) } ^ u16::from_ne_bytes(peer.port);
+    (difference == 0).then_some(sender)
+}
+
+/// A reply's header: from this member to the one that asked.
+#[inline(always)]
+fn answer(request: &Header, group_own: MemberIndex, kind: FrameKind, slots: [Slot; 3]) -> Header {
+    let [first, last, commit] = slots;
+    Header {
+        kind,
+        sender: group_own,
+        flags: 0,
+        first,
+        last,
+        commit,
+        body_len: 0,
+        destination: request.sender.0,
+        tag: 0,
+        ..*request
+    }
+}
+
+#[inline(always)]
+fn turn<P: Packet>(packet: P, header: &Header) -> Fate {
+    if reply::turn(packet, header) {
+        Fate::Return
+    } else {
+        tick(Tick::ReplyFailed);
+        Fate::Drop
+    }
+}
+
+/// What the rule said of an accept frame or a probe, under one lock.
+#[derive(Clone, Copy)]
+struct Judged {
+    verdict: Verdict,
+    replies: bool,
+    position: Position,
+    own: MemberIndex,
+    sequence: u64,
+    commit_rose: bool,
+}
+
+#[inline(always)]
+fn accept<P: Packet>(
+    packet: P,
+    seat: Seat,
+    header: &Header,
+    sender: MemberIndex,
+    len: u32,
+) -> Result<(Tick, Fate), Tick> {
+    let proposal = Proposal {
+        ballot: header.ballot,
+        sender,
+        first: header.first,
+        last: header.last,
+        commit: header.commit,
+    };
+    // SAFETY: no arguments.
+    let now = Time(unsafe { helper::bpf_ktime_get_ns() });
+    let charge = u64::from(len) + RECORD_CHARGE;
+    let place = if wants(seat, &proposal, now) {
+        Reserved::copy(packet, headers_len() + HEADER_LEN, len)
+    } else {
+        Reserved::NONE
+    };
+    let judged = seat.locked(|group, board| {
+        admit(packet, group, header)?;
+        renew_lease(group, board);
+        let commit = group.acceptor.commit();
+        let room = place.is_some() && has_room(group, board, charge);
+        let verdict = group.acceptor.offer(&proposal, now, room);
+        if matches!(verdict, Verdict::Stored) {
+            group.sequence += 1;
+            group.charged += charge;
+            board.sequence = group.sequence;
+        }
+        show_acceptor(&group.acceptor, board);
+        Some(Judged {
+            verdict,
+            replies: verdict.replies(group.acceptor.mode()),
+            position: group.acceptor.position(),
+            own: group.gate.own,
+            sequence: group.sequence,
+            commit_rose: group.acceptor.commit().0 > commit.0,
+        })
+    });
+    let Some(judged) = judged else {
+        place.discard();
+        return Err(Tick::PassRefused);
+    };
+    if matches!(judged.verdict, Verdict::Stored) {
+        place.submit(Record {
+            sequence: judged.sequence,
+            ballot: proposal.ballot.0,
+            first: proposal.first.0,
+            last: proposal.last.0,
+            place: seat.place,
+            len,
+        });
+    } else {
+        place.discard();
+        if judged.commit_rose {
+            notify(seat.place, news::COMMIT);
+        }
+    }
+    let what = match judged.verdict {
+        Verdict::Stored => Tick::Stored,
+        Verdict::Duplicate => Tick::Duplicate,
+        Verdict::Gap => Tick::Gap,
+        Verdict::Straddle => Tick::Straddle,
+        _ => return Err(Tick::PassVerdict),
+    };
+    if !judged.replies {
+        return Ok((what, Fate::Drop));
+    }
+    let Position { next, acknowledged } = judged.position;
+    let mut reply =
+        answer(header, judged.own, FrameKind::Accepted, [next, acknowledged, Slot::ZERO]);
+    if matches!(judged.verdict, Verdict::Gap) {
+        reply.flags = flags::GAP;
+    }
+    Ok((what, turn(packet, &reply)))
+}
+
+/// A look without the lock that spares the copy of what will be refused anyway. The lease on the board
+/// counts: it is newer than the acceptor's.
+#[inline(always)]
+fn wants(seat: Seat, proposal: &Proposal, now: Time) -> bool {
+    let mut acceptor = seat.glance().acceptor;
+    // SAFETY: a word that user space writes whole.
+    acceptor.renew(Time(unsafe { (&raw const (*seat.board).lease_until).read_volatile() }));
+    acceptor.wants(proposal, now)
+}
+
+#[inline(always)]
+fn probe<P: Packet>(
+    packet: P,
+    seat: Seat,
+    header: &Header,
+    sender: MemberIndex,
+) -> Result<(Tick, Fate), Tick> {
+    // SAFETY: no arguments.
+    let now = Time(unsafe { helper::bpf_ktime_get_ns() });
+    let judged = seat.locked(|group, board| {
+        admit(packet, group, header)?;
+        renew_lease(group, board);
+        let commit = group.acceptor.commit();
+        let verdict = group.acceptor.probe(header.ballot, sender, header.commit, now);
+        show_acceptor(&group.acceptor, board);
+        Some(Judged {
+            verdict,
+            replies: matches!(verdict, Verdict::Confirmed),
+            position: group.acceptor.position(),
+            own: group.gate.own,
+            sequence: 0,
+            commit_rose: group.acceptor.commit().0 > commit.0,
+        })
+    });
+    let judged = judged.ok_or(Tick::PassRefused)?;
+    if judged.commit_rose {
+        notify(seat.place, news::COMMIT);
+    }
+    if !judged.replies {
+        return Err(Tick::PassVerdict);
+    }
+    let Position { next, acknowledged } = judged.position;
+    let slots = [header.first, acknowledged, next];
+    let reply = answer(header, judged.own, FrameKind::ProbeAck, slots);
+    Ok((Tick::Probe, turn(packet, &reply)))
+}
+
+/// What the tally said of an answer, under one lock.
+#[derive(Clone, Copy)]
+struct Counted {
+    ack: TallyVerdict,
+    probe: TallyVerdict,
+}
+
+#[inline(always)]
+fn count<P: Packet>(
+    packet: P,
+    seat: Seat,
+    header: &Header,
+    sender: MemberIndex,
+) -> Result<(Tick, Fate), Tick> {
+    let is_probe = matches!(header.kind, FrameKind::ProbeAck);
+    let next = if is_probe { header.commit } else { header.first };
+    let counted = seat.locked(|group, board| {
+        admit(packet, group, header)?;
+        let ack = group.tally.ack(header.ballot, sender, header.last);
+        let probe = if is_probe {
+            group.tally.probe_ack(header.ballot, sender, header.first.0)
+        } else {
+            TallyVerdict::Repeat
+        };
+        if is_known(ack) && is_known(probe) {
+            show_next(board, sender, next);
+        }
+        show_member(group, board, sender);
+        Some(Counted { ack, probe })
+    });
+    let Counted { ack, probe } = counted.ok_or(Tick::PassRefused)?;
+    let mut told = 0;
+    if matches!(ack, TallyVerdict::Quorum) {
+        told |= news::QUORUM;
+    }
+    if matches!(probe, TallyVerdict::Quorum) {
+        told |= news::PROBE;
+    }
+    if told != 0 {
+        notify(seat.place, told);
+    }
+    if header.flags & flags::GAP != 0 || !is_known(ack) || !is_known(probe) {
+        return Err(Tick::PassAck);
+    }
+    let shown = if matches!(probe, TallyVerdict::Repeat) { ack } else { probe };
+    let what = match shown {
+        TallyVerdict::Quorum => Tick::AckQuorum,
+        TallyVerdict::Counted => Tick::AckCounted,
+        _ => Tick::AckRepeat,
+    };
+    Ok((what, Fate::Drop))
+}
+
+/// Whether an answer was of this leadership and about what was sent.
+#[inline(always)]
+const fn is_known(verdict: TallyVerdict) -> bool {
+    matches!(verdict, TallyVerdict::Quorum | TallyVerdict::Counted | TallyVerdict::Repeat)
+}

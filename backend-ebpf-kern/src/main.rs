@@ -1,0 +1,80 @@
+//! Electrode's kernel programs: ingress (as XDP and as TC classifier, one body), egress, and the
+//! control program through which user space acts on the same state.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "atomic operations, which this target's `core` leaves out")]
+
+mod control;
+mod egress;
+mod group;
+mod ingress;
+mod log;
+mod maps;
+mod packet;
+mod reply;
+mod tag;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::bpf_redirect;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+use crate::ingress::Fate;
+use crate::packet::{Skb, Xdp};
+
+/// On to the next program, and on the stack's way in the end.
+const NEXT: i32 = -1;
+const SHOT: i32 = 2;
+
+#[xdp(frags)]
+pub fn el_in_xdp(context: XdpContext) -> u32 {
+    match ingress::handle(Xdp(context.ctx)) {
+        Fate::Pass => xdp_action::XDP_PASS,
+        Fate::Drop => xdp_action::XDP_DROP,
+        Fate::Return => xdp_action::XDP_TX,
+    }
+}
+
+#[classifier]
+pub fn el_in_tc(context: TcContext) -> i32 {
+    let skb = context.as_ptr().cast::<aya_ebpf::bindings::__sk_buff>();
+    match ingress::handle(Skb(skb)) {
+        Fate::Pass => NEXT,
+        Fate::Drop => SHOT,
+        // SAFETY: the context that the kernel called with; a redirect to where it came from.
+        Fate::Return => unsafe { bpf_redirect((*skb).ifindex, 0) as i32 },
+    }
+}
+
+#[classifier]
+pub fn el_out_tc(context: TcContext) -> i32 {
+    egress::handle(Skb(context.as_ptr().cast()));
+    NEXT
+}
+
+#[xdp(frags)]
+pub fn el_control(context: XdpContext) -> u32 {
+    control::handle(Xdp(context.ctx))
+}
+
+#[xdp(frags)]
+pub fn el_seat(context: XdpContext) -> u32 {
+    control::handle_seating(Xdp(context.ctx))
+}
+
+/// For the veth end opposite a native XDP program, which sends nothing back without one.
+#[xdp(frags)]
+pub fn el_pass(_context: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,111 @@
+//! The maps, and the globals that user space sets before the programs are loaded.
+#![allow(non_upper_case_globals, reason = "a map's name is what the system's tools show")]
+
+use aya_ebpf::bindings::bpf_spin_lock;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use electrode_ebpf_abi::{
+    Board, CPUS_MAX, Desk, Endpoint, GROUPS_MAX, Group, Notice, Record, Tick,
+};
+
+/// `BPF_F_MMAPABLE`.
+const MAPPED: usize = 1 << 10;
+/// Stand-ins: user space chooses the rings' sizes.
+const RING_BYTES: usize = 1 << 16;
+
+/// A group's state and its lock.
+#[repr(C)]
+pub struct Cell {
+    pub lock: bpf_spin_lock,
+    reserved: u32,
+    pub group: Group,
+}
+
+/// The largest tagged frame, to the word.
+#[repr(C, align(8))]
+pub struct Scratch(pub [u64; 1_152]);
+
+/// The endpoint, fixed at load.
+#[unsafe(no_mangle)]
+pub static ENDPOINT: Endpoint =
+    Endpoint { address: [0; 16], key: [0; 16], body_len_max: 0, port: [0; 2], ipv6: 0, keyed: 0 };
+
+/// Which offloads are on, fixed at load.
+#[unsafe(no_mangle)]
+pub static OFFLOADS: u32 = 0;
+
+/// Where each group is, by its id.
+#[btf_map]
+pub static el_places: HashMap<u32, u32, { GROUPS_MAX as usize }> = HashMap::new();
+
+#[btf_map]
+pub static el_groups: Array<Cell, { GROUPS_MAX as usize }> = Array::new();
+
+#[btf_map]
+pub static el_boards: Array<Board, { GROUPS_MAX as usize }, MAPPED> = Array::new();
+
+#[btf_map]
+pub static el_desk: Array<Desk, 1, MAPPED> = Array::new();
+
+#[btf_map]
+pub static el_ticks: PerCpuArray<[u64; Tick::COUNT], 1> = PerCpuArray::new();
+
+/// For tags alone: a CPU's whole frame, side by side.
+#[btf_map]
+pub static el_scratch: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Accepted entries, one ring a CPU.
+#[btf_map]
+pub static el_logs: ArrayOfMaps<RingBuf<Record, RING_BYTES>, { CPUS_MAX as usize }> =
+    ArrayOfMaps::new();
+
+/// What has come about.
+#[btf_map]
+pub static el_notices: RingBuf<Notice, RING_BYTES> = RingBuf::new();
+
+/// The endpoint as it was set at load. The verifier knows it to be constant and drops what it rules out.
+#[inline(always)]
+pub fn is_ipv6() -> bool {
+    // SAFETY: a static of this program; volatile, because user space has changed it since.
+    unsafe { (&raw const ENDPOINT.ipv6).read_volatile() != 0 }
+}
+
+#[inline(always)]
+pub fn is_keyed() -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const ENDPOINT.keyed).read_volatile() != 0 }
+}
+
+#[inline(always)]
+pub fn body_len_max() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const ENDPOINT.body_len_max).read_volatile() }
+}
+
+#[inline(always)]
+pub fn key() -> [u8; 16] {
+    // SAFETY: as above.
+    unsafe { (&raw const ENDPOINT.key).read_volatile() }
+}
+
+/// The port as it lies in a packet.
+#[inline(always)]
+pub fn port() -> u16 {
+    // SAFETY: as above.
+    u16::from_ne_bytes(unsafe { (&raw const ENDPOINT.port).read_volatile() })
+}
+
+/// A word of the address as it lies in a packet.
+#[inline(always)]
+pub fn address_word(index: usize) -> u16 {
+    let bytes = &raw const ENDPOINT.address;
+    // SAFETY: as above; `index` is below 8.
+    unsafe { bytes.cast::<u16>().add(index).read_volatile() }
+}
+
+/// Whether an offload is on: a bit of `electrode_ebpf_abi::offload`.
+#[inline(always)]
+pub fn offloads(which: u32) -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const OFFLOADS).read_volatile() & which != 0 }
+}

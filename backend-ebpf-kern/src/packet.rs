@@ -1,0 +1,265 @@
+//! A packet, whatever hook it comes by, and its plain Ethernet, IP and UDP headers.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::generated as helper;
+
+use crate::maps::{address_word, is_ipv6, port};
+
+pub const ETHERNET: usize = 14;
+pub const UDP: usize = 8;
+/// Words of an address pair in a pseudo-header.
+pub const IPV4: usize = 20;
+pub const IPV6: usize = 40;
+
+/// What a hook does to packets.
+pub trait Packet: Copy {
+    fn start(self) -> usize;
+    fn end(self) -> usize;
+    /// All of it, fragments of a jumbo frame included.
+    fn len(self) -> u32;
+    /// Sees to it that `len` bytes can be reached directly, if the packet has so many.
+    fn reach(self, len: usize);
+    /// Copies out of the packet.
+    fn load(self, at: usize, to: *mut u8, len: u32) -> bool;
+    /// Copies into the packet. Direct pointers are void afterwards.
+    fn store(self, at: usize, from: *const u8, len: u32) -> bool;
+    /// Cuts the packet off. Direct pointers are void afterwards.
+    fn trim(self, len: u32) -> bool;
+    /// A tag of the link layer was taken off on the way here.
+    fn is_tagged(self) -> bool;
+    /// Makes the checksum at `at` (that of the request, whose UDP length was `before`) one of the
+    /// reply, for which `sum` is the right one.
+    fn seal(self, at: usize, before: u16, after: u16, sum: u16);
+}
+
+#[derive(Clone, Copy)]
+pub struct Skb(pub *mut __sk_buff);
+
+#[derive(Clone, Copy)]
+pub struct Xdp(pub *mut xdp_md);
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn start(self) -> usize {
+        // SAFETY: the context that the kernel called with.
+        unsafe { (*self.0).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.0).data_end as usize }
+    }
+
+    #[inline(always)]
+    fn len(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn reach(self, len: usize) {
+        if self.start() + len > self.end() && self.len() as usize >= len {
+            // SAFETY: a helper on its own context.
+            unsafe { helper::bpf_skb_pull_data(self.0, len as u32) };
+        }
+    }
+
+    #[inline(always)]
+    fn load(self, at: usize, to: *mut u8, len: u32) -> bool {
+        let skb = self.0.cast::<c_void>();
+        // SAFETY: the verifier checks `to` against `len`.
+        unsafe { helper::bpf_skb_load_bytes(skb, at as u32, to.cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn store(self, at: usize, from: *const u8, len: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { helper::bpf_skb_store_bytes(self.0, at as u32, from.cast(), len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn trim(self, len: u32) -> bool {
+        // SAFETY: a helper on its own context.
+        len == self.len() || unsafe { helper::bpf_skb_change_tail(self.0, len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn is_tagged(self) -> bool {
+        // SAFETY: the context that the kernel called with.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
+    /// A packet from a neighbour on this machine may hold no checksum yet but a seed, the sum of its
+    /// pseudo-header, for hardware to go on from, and nothing tells. So the length changes in the way
+    /// that is right for both, and the rest in the way that the helper leaves out for a seed.
+    #[inline(always)]
+    fn seal(self, at: usize, before: u16, after: u16, sum: u16) {
+        const PSEUDO: u64 = 0x10;
+        let mut now = [0u8; 2];
+        if before != after {
+            // SAFETY: a helper on its own context.
+            unsafe {
+                helper::bpf_l4_csum_replace(
+                    self.0,
+                    at as u32,
+                    before.into(),
+                    after.into(),
+                    PSEUDO | 2,
+                )
+            };
+        }
+        if !self.load(at, now.as_mut_ptr(), 2) {
+            return;
+        }
+        let difference = u64::from(u16::from_ne_bytes(now)) + u64::from(!sum);
+        // SAFETY: as above.
+        unsafe { helper::bpf_l4_csum_replace(self.0, at as u32, 0, difference, 0) };
+    }
+}
+
+impl Packet for Xdp {
+    #[inline(always)]
+    fn start(self) -> usize {
+        // SAFETY: the context that the kernel called with.
+        unsafe { (*self.0).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.0).data_end as usize }
+    }
+
+    #[inline(always)]
+    fn len(self) -> u32 {
+        // SAFETY: a helper on its own context.
+        unsafe { helper::bpf_xdp_get_buff_len(self.0) as u32 }
+    }
+
+    #[inline(always)]
+    fn reach(self, _len: usize) {}
+
+    #[inline(always)]
+    fn load(self, at: usize, to: *mut u8, len: u32) -> bool {
+        // SAFETY: the verifier checks `to` against `len`.
+        unsafe { helper::bpf_xdp_load_bytes(self.0, at as u32, to.cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn store(self, at: usize, from: *const u8, len: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { helper::bpf_xdp_store_bytes(self.0, at as u32, from.cast_mut().cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn trim(self, len: u32) -> bool {
+        let by = len as i32 - self.len() as i32;
+        // SAFETY: a helper on its own context.
+        by == 0 || unsafe { helper::bpf_xdp_adjust_tail(self.0, by) == 0 }
+    }
+
+    #[inline(always)]
+    fn is_tagged(self) -> bool {
+        false
+    }
+
+    /// Nothing after this hook completes a checksum: the whole of it is written.
+    #[inline(always)]
+    fn seal(self, at: usize, _before: u16, _after: u16, sum: u16) {
+        self.store(at, sum.to_ne_bytes().as_ptr(), 2);
+    }
+}
+
+/// Bytes before the UDP payload.
+#[inline(always)]
+pub fn headers_len() -> usize {
+    ETHERNET + if is_ipv6() { IPV6 } else { IPV4 } + UDP
+}
+
+/// Where the addresses begin, source first, and how many words each has.
+#[inline(always)]
+pub fn addresses() -> (usize, usize) {
+    if is_ipv6() { (ETHERNET + 8, 8) } else { (ETHERNET + 12, 2) }
+}
+
+/// The word at an even offset.
+///
+/// # Safety
+/// `at` must lie in the packet, as the caller has checked against its end.
+#[inline(always)]
+pub unsafe fn word(start: usize, at: usize) -> u16 {
+    // SAFETY: as the caller promises.
+    unsafe { *((start + at) as *const u16) }
+}
+
+/// # Safety
+/// As `word`.
+#[inline(always)]
+pub unsafe fn set_word(start: usize, at: usize, value: u16) {
+    // SAFETY: as the caller promises.
+    unsafe { *((start + at) as *mut u16) = value };
+}
+
+/// What a look at a packet's headers says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Other traffic.
+    Bystander,
+    /// To our port, but not in a shape that is handled here.
+    Odd,
+    /// A plain datagram with at least this side's address and port as its destination.
+    Ours { payload: u32 },
+}
+
+/// Whether the packet is a plain UDP datagram with our address and port at `ours` (0 source, 1
+/// destination). Fragments, options, extension headers, link-layer tags and trailers are not plain.
+#[inline(always)]
+pub fn look<P: Packet>(packet: P, ours: usize) -> Look {
+    let headers = headers_len();
+    packet.reach(headers);
+    let start = packet.start();
+    if start + headers > packet.end() || packet.is_tagged() {
+        return Look::Bystander;
+    }
+    // SAFETY: every offset below is within `headers`, which was checked against the end.
+    unsafe {
+        if is_ipv6() {
+            if word(start, 12) != 0x86dd_u16.to_be() || word(start, 14) & 0xf0_u16 != 0x60 {
+                return Look::Bystander;
+            }
+            if word(start, 20) & 0xff != 17 {
+                return Look::Bystander;
+            }
+        } else {
+            if word(start, 12) != 0x0800_u16.to_be() || word(start, 14) & 0xff != 0x45 {
+                return Look::Bystander;
+            }
+            if word(start, 22) >> 8 != 17 || word(start, 20) & 0x3fff_u16.to_be() != 0 {
+                return Look::Bystander;
+            }
+        }
+        let udp = headers - UDP;
+        if word(start, udp + 2 * ours) != port() {
+            return Look::Bystander;
+        }
+        let (addresses, words) = addresses();
+        for index in 0..words {
+            if word(start, addresses + 2 * (words * ours + index)) != address_word(index) {
+                return Look::Bystander;
+            }
+        }
+        let udp_len = u16::from_be(word(start, udp + 4)) as u32;
+        let ip_len = if is_ipv6() {
+            u16::from_be(word(start, 18)) as u32
+        } else {
+            (u16::from_be(word(start, 16)) as u32).wrapping_sub(IPV4 as u32)
+        };
+        let plain = udp_len >= UDP as u32
+            && ip_len == udp_len
+            && packet.len() == (headers - UDP) as u32 + udp_len;
+        if plain { Look::Ours { payload: udp_len - UDP as u32 } } else { Look::Odd }
+    }
+}
