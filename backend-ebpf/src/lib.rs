@@ -1,0 +1,1 @@
+//! The Electrode transport contract with its fast path in the kernel.
