@@ -55,8 +55,9 @@ impl Mapping {
     /// The word at `offset`.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "a word of the mapping");
+        let word = self.at(offset).as_ptr().cast();
         // SAFETY: in bounds and aligned, as just checked; whoever else writes it writes it whole.
-        unsafe { AtomicU64::from_ptr(self.start.add(offset).as_ptr().cast()) }
+        unsafe { AtomicU64::from_ptr(word) }
     }
 }
 
