@@ -29,7 +29,8 @@ pub enum Op {
     Resign,
     /// `Tally::arm(last)`; with `first` not zero also the own vote, `Tally::ack`. Answers 1.
     Sending,
-    /// `Tally::ack(ballot, member, last)`. Answers the `TallyVerdict`.
+    /// `Tally::ack(ballot, member, last)`; unless that refuses it, the member expects `first`, if not
+    /// zero. Answers the `TallyVerdict`.
     Count,
     /// `Tally::probe_ack(ballot, member, last)`. Answers the `TallyVerdict`.
     CountProbe,

@@ -9,6 +9,7 @@ use electrode_transport::{Ballot, MemberIndex, Slot, Time};
 use crate::group::{
     Seat, has_room, renew_lease, show_acceptor, show_member, show_next, show_tally,
 };
+use crate::ingress::is_known;
 use crate::log::Reserved;
 use crate::maps::el_places;
 use crate::packet::{Packet, Xdp};
@@ -214,7 +215,11 @@ fn lead(group: &mut Group, board: &mut Board, command: &Command) -> u32 {
         }
         1
     } else if is(Op::Count) {
-        group.tally.ack(ballot, member, last) as u32
+        let verdict = group.tally.ack(ballot, member, last);
+        if is_known(verdict) && command.first != 0 {
+            show_next(board, member, Slot(command.first));
+        }
+        verdict as u32
     } else if is(Op::CountProbe) {
         group.tally.probe_ack(ballot, member, last.0) as u32
     } else if is(Op::StartProbe) {

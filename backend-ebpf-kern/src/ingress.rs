@@ -336,6 +336,6 @@ fn count<P: Packet>(
 
 /// Whether an answer was of this leadership and about what was sent.
 #[inline(always)]
-const fn is_known(verdict: TallyVerdict) -> bool {
+pub const fn is_known(verdict: TallyVerdict) -> bool {
     matches!(verdict, TallyVerdict::Quorum | TallyVerdict::Counted | TallyVerdict::Repeat)
 }
