@@ -23,6 +23,7 @@
 mod case;
 mod cases;
 mod coverage;
+mod faults;
 mod features;
 mod harness;
 mod lab;
@@ -34,6 +35,8 @@ mod report;
 mod run;
 mod seeds;
 mod spec;
+#[cfg(all(feature = "testbed", target_os = "linux"))]
+pub mod testbed;
 
 pub use case::{Case, Invariant, Profile, Stage};
 pub use cases::all as cases;

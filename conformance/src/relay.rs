@@ -5,28 +5,14 @@
 //! is handed on to the node from the *sender's* face. So every membership names a viewer's own bound
 //! address and the others' faces, and the source address of a datagram is the claimed member's.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
+use crate::faults::Faults;
 use crate::harness::{Link, Origin, SetupError, Tapped};
 
-/// How long a datagram is held back that others are to overtake.
-const HELD_BACK: Duration = Duration::from_millis(2);
 /// Enough for what a burst leaves while nobody pumps.
 const BUFFER_BYTES: usize = 1 << 20;
-
-#[derive(Debug)]
-struct Held {
-    due: Instant,
-    from: usize,
-    to: usize,
-    bytes: Vec<u8>,
-}
 
 /// The relay between the nodes of one cluster.
 #[derive(Debug)]
@@ -35,10 +21,8 @@ pub struct Relay {
     stranger: UdpSocket,
     /// Where each node is bound, while it lives.
     bound: Vec<Option<SocketAddr>>,
-    links: BTreeMap<(usize, usize), Link>,
-    held: Vec<Held>,
+    faults: Faults,
     tap: Vec<Tapped>,
-    dice: ChaCha8Rng,
     buffer: Vec<u8>,
 }
 
@@ -53,10 +37,8 @@ impl Relay {
             faces: (0..nodes).map(|_| open()).collect::<Result<_, _>>()?,
             stranger: open()?,
             bound: vec![None; nodes],
-            links: BTreeMap::new(),
-            held: Vec::new(),
+            faults: Faults::new(seed),
             tap: Vec::new(),
-            dice: ChaCha8Rng::seed_from_u64(seed),
             buffer: vec![0; 1 << 16],
         })
     }
@@ -76,7 +58,7 @@ impl Relay {
 
     /// What the link from one node to another does from now on.
     pub fn set_link(&mut self, from: usize, to: usize, link: Link) {
-        self.links.insert((from, to), link);
+        self.faults.set_link(from, to, link);
     }
 
     /// Everything that has left a node since the last call.
@@ -124,26 +106,13 @@ impl Relay {
     fn arrived(&mut self, source: SocketAddr, to: usize, bytes: Vec<u8>) {
         let Some(from) = self.bound.iter().position(|bound| *bound == Some(source)) else { return };
         self.tap.push(Tapped { from, to: Some(to), bytes: bytes.clone() });
-        let link = self.links.get(&(from, to)).copied().unwrap_or(Link::CLEAN);
-        if link.cut || self.dice.random_bool(link.loss) {
-            return;
-        }
-        let copies = if self.dice.random_bool(link.duplication) { 2 } else { 1 };
-        for _ in 0..copies {
-            if self.dice.random_bool(link.reordering) {
-                let due = Instant::now() + HELD_BACK;
-                self.held.push(Held { due, from, to, bytes: bytes.clone() });
-            } else {
-                self.deliver(&self.faces[from], to, &bytes);
-            }
+        for _ in 0..self.faults.pass(from, to, &bytes) {
+            self.deliver(&self.faces[from], to, &bytes);
         }
     }
 
     fn release(&mut self) -> bool {
-        let now = Instant::now();
-        let (due, held): (Vec<_>, Vec<_>) =
-            core::mem::take(&mut self.held).into_iter().partition(|held| held.due <= now);
-        self.held = held;
+        let due = self.faults.take_due();
         for held in &due {
             self.deliver(&self.faces[held.from], held.to, &held.bytes);
         }
