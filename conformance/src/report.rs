@@ -153,8 +153,24 @@ impl Report {
         };
         format!(
             "conformance of {}: {result} ({} passed, {} failed, {} not supported, {} skipped, {} not run)",
-            self.backend, self.passed, self.failed, self.not_supported, self.skipped, self.not_run
+            self.subject(),
+            self.passed,
+            self.failed,
+            self.not_supported,
+            self.skipped,
+            self.not_run
         )
+    }
+
+    /// What was tested, as part of a file's name: one backend may run the suite under several hooks,
+    /// each with a report of its own.
+    fn subject(&self) -> String {
+        if self.hook == "none" {
+            return self.backend.clone();
+        }
+        let words = self.hook.split(|char: char| !char.is_ascii_alphanumeric());
+        let words = words.filter(|word| !word.is_empty());
+        words.fold(self.backend.clone(), |subject, word| subject + "-" + word)
     }
 
     /// The report as JSON.
@@ -170,7 +186,7 @@ impl Report {
     /// # Errors
     /// [`ReportError::JUnit`].
     pub fn to_junit(&self) -> Result<String, ReportError> {
-        let mut suite = TestSuite::new(format!("conformance.{}", self.backend));
+        let mut suite = TestSuite::new(format!("conformance.{}", self.subject()));
         for (name, value) in [
             ("schema", self.schema),
             ("hook", &self.hook),
@@ -191,7 +207,7 @@ impl Report {
                 status.set_message(message.as_str());
             }
             let mut case = TestCase::new(line.id, status);
-            case.set_classname(format!("{}.{}", self.backend, line.invariant));
+            case.set_classname(format!("{}.{}", self.subject(), line.invariant));
             case.set_time(std::time::Duration::from_millis(line.milliseconds));
             suite.add_test_case(case);
         }
@@ -211,8 +227,8 @@ impl Report {
                 .and_then(|()| fs::write(&path, text))
                 .map_err(|source| ReportError::Write { path, source })
         };
-        put(format!("conformance-{}.json", self.backend), self.to_json()?)?;
-        put(format!("conformance-{}.xml", self.backend), self.to_junit()?)
+        put(format!("conformance-{}.json", self.subject()), self.to_json()?)?;
+        put(format!("conformance-{}.xml", self.subject()), self.to_junit()?)
     }
 
     /// Writes both reports into `$ELECTRODE_REPORT_DIR`; `false` if it is not set.

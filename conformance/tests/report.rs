@@ -111,7 +111,7 @@ fn reports_are_written_in_both_forms() {
     }
     let directory = std::env::temp_dir().join(format!("electrode-report-{}", std::process::id()));
     report.write(&directory).expect("the directory is made");
-    let written = std::fs::read_to_string(directory.join("conformance-limited.json"));
+    let written = std::fs::read_to_string(directory.join("conformance-limited-a-hook-more.json"));
     std::fs::remove_dir_all(&directory).expect("it is there");
     assert!(written.expect("the file is there").contains(SCHEMA));
 }
