@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use electrode_transport::engine::{Engine, GroupHandle, Host};
+use electrode_transport::engine::{Engine, GroupHandle, Host, LocalKeeper};
 use electrode_transport::{Capabilities, EndpointConfig, NodeId, Result, Time};
 
 use crate::core::Core;
@@ -55,6 +55,8 @@ impl Drop for SocketHost {
 }
 
 impl Host for SocketHost {
+    type Keeper = LocalKeeper;
+
     fn with<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
         self.core.with(call)
     }

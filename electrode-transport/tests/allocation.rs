@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use electrode_transport::engine::{Engine, GroupHandle, Host, Transmit};
+use electrode_transport::engine::{Engine, GroupHandle, Host, LocalKeeper, Transmit};
 use electrode_transport::wire::Key;
 use electrode_transport::{
     AckMode, Ballot, Capabilities, ClusterId, EndpointConfig, Frame, GroupConfig, GroupId,
@@ -65,6 +65,8 @@ struct Loopback {
 }
 
 impl Host for Loopback {
+    type Keeper = LocalKeeper;
+
     fn with<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
         let mut engine = self.engine.lock().unwrap();
         let result = call(&mut engine, Time(1));

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 use std::vec::Vec;
 
-use super::{Engine, GroupKey};
+use super::{Engine, GroupKey, Keeper};
 use crate::capabilities::{Acked, Capabilities, Interest, Probe, Quorum};
 use crate::contract::{QuorumTransport, Result, TransportCore};
 use crate::ident::{Ballot, GroupId, NodeId, Slot, Time};
@@ -15,12 +15,15 @@ use crate::stats::Stats;
 
 /// A backend as the contract sees it: an engine behind a lock, a clock, and a network.
 pub trait Host: Send + Sync + 'static {
+    /// Who keeps the groups' state: [`LocalKeeper`](super::LocalKeeper), or a kernel.
+    type Keeper: Keeper;
+
     /// Runs `call` on the engine at the current time, sends what it leaves in the outbox as far as
     /// the network takes it, and wakes whom it says once the lock is released.
-    fn with<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R;
+    fn with<R>(&self, call: impl FnOnce(&mut Engine<Self::Keeper>, Time) -> R) -> R;
 
     /// Runs `call` on the engine where it sends nothing and wakes nobody: the hot read paths.
-    fn look<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
+    fn look<R>(&self, call: impl FnOnce(&mut Engine<Self::Keeper>, Time) -> R) -> R {
         self.with(call)
     }
 
@@ -29,6 +32,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// What the backend can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// The endpoint's counters, with those that only the backend has.
+    fn stats(&self) -> Stats {
+        self.look(|engine, _| *engine.stats())
+    }
 
     /// As [`TransportCore::drive`].
     ///
@@ -96,7 +104,7 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn stats(&self) -> Stats {
-        self.host.look(|engine, _| *engine.stats())
+        self.host.stats()
     }
 
     fn fence(&self, ballot: Ballot) -> Result<Fenced> {

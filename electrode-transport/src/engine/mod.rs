@@ -5,12 +5,15 @@
 //! [`handle_datagram`](Engine::handle_datagram) and [`handle_timeout`](Engine::handle_timeout),
 //! sends what is in the [`outbox`](Engine::outbox), and wakes the [`WakeList`]. [`GroupHandle`] is
 //! the contract over any host. The engine decides nothing about consensus: it asks
-//! [`Acceptor`](crate::rules::Acceptor) and [`Tally`](crate::rules::Tally).
+//! [`Acceptor`](crate::rules::Acceptor) and [`Tally`](crate::rules::Tally), by way of the group's
+//! [`Keeper`], which has their state.
 
 mod group;
 mod handle;
 mod inbox;
+mod keeper;
 mod leader;
+mod local;
 mod mutant;
 mod outbox;
 mod peer;
@@ -23,6 +26,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 pub use handle::{GroupHandle, Host};
+pub use keeper::{Keeper, Leading, Reseating, TallyView};
+pub use local::LocalKeeper;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use outbox::{Outbox, Transmit};
@@ -32,7 +37,7 @@ use crate::config::{EndpointConfig, GroupConfig};
 use crate::contract::Result;
 use crate::error::{ConfigError, TransportError};
 use crate::ident::{GroupId, Time};
-use crate::rules::AckMode;
+use crate::rules::{AckMode, Gate};
 use crate::stats::{Counter, Stats};
 use crate::wire::{FrameKind, Header, WireError};
 
@@ -97,11 +102,22 @@ pub struct GroupKey {
     epoch: u64,
 }
 
-/// One endpoint's state for all of its groups.
+/// What a backend's kernel did by itself, without a datagram that the engine could have seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    /// An entry was accepted, or the commit slot rose.
+    pub log: bool,
+    /// A member was heard that the tally counts: the quorum's watermark may have risen.
+    pub quorum: bool,
+    /// A probe was confirmed.
+    pub probe: bool,
+}
+
+/// One endpoint's state for all of its groups, whose rules' state is with `K`.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Engine<K: Keeper = LocalKeeper> {
     io: Io,
-    groups: BTreeMap<GroupId, (u64, Group)>,
+    groups: BTreeMap<GroupId, (u64, Group<K>)>,
     epochs: u64,
     /// No timer is due before this. A lower bound: it may be early, never late.
     next_timeout: Option<Time>,
@@ -109,6 +125,16 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Opens a group whose state is kept here.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open(&mut self, config: GroupConfig) -> Result<GroupKey> {
+        self.open_with(config, |config, _| Ok(LocalKeeper::new(config.mode, config.log_bytes)))
+    }
+}
+
+impl<K: Keeper> Engine<K> {
     /// An endpoint without groups.
     ///
     /// # Errors
@@ -131,12 +157,17 @@ impl Engine {
         })
     }
 
-    /// Opens a group.
+    /// Opens a group with the keeper that `keeper` makes, once everything else is known to be right:
+    /// of the group's configuration, and of what frames must match to reach its rules.
     ///
     /// # Errors
     /// [`ConfigError`] as [`GroupConfig::validate`], or [`ConfigError::GroupOpen`];
-    /// [`TransportError::Closed`] on a closed endpoint.
-    pub fn open(&mut self, config: GroupConfig) -> Result<GroupKey> {
+    /// [`TransportError::Closed`] on a closed endpoint; and those of `keeper`.
+    pub fn open_with(
+        &mut self,
+        config: GroupConfig,
+        keeper: impl FnOnce(&GroupConfig, Gate) -> Result<K>,
+    ) -> Result<GroupKey> {
         if self.closed {
             return Err(TransportError::Closed);
         }
@@ -145,8 +176,10 @@ impl Engine {
         if self.groups.contains_key(&group) {
             return Err(ConfigError::GroupOpen { group }.into());
         }
+        let seat = Seat::new(group, config.membership.clone(), &self.io.config)?;
+        let keeper = keeper(&config, seat.gate)?;
+        let opened = Group::new(config, seat, keeper);
         self.epochs += 1;
-        let opened = Group::new(config, &self.io.config)?;
         self.groups.insert(group, (self.epochs, opened));
         Ok(GroupKey { group, mode, epoch: self.epochs })
     }
@@ -184,8 +217,17 @@ impl Engine {
         }
     }
 
+    /// The backend's kernel did something for a group without a datagram: wakes whoever waits for
+    /// it, and takes in how far the members have come. Of a group that is not open it means nothing.
+    pub fn stir(&mut self, now: Time, group: GroupId, news: News) {
+        let Some((_, group)) = self.groups.get_mut(&group) else { return };
+        group.stir(news, &mut self.io, now);
+        let timeout = group.next_timeout(&self.io);
+        self.expect_timeout(timeout);
+    }
+
     /// A group with what it needs of the endpoint.
-    fn group(&mut self, key: GroupKey) -> Result<(&mut Group, &mut Io)> {
+    fn group(&mut self, key: GroupKey) -> Result<(&mut Group<K>, &mut Io)> {
         match self.groups.get_mut(&key.group) {
             Some((epoch, group)) if *epoch == key.epoch => Ok((group, &mut self.io)),
             _ => Err(TransportError::Closed),
@@ -196,7 +238,7 @@ impl Engine {
     fn group_and_timer<T>(
         &mut self,
         key: GroupKey,
-        call: impl FnOnce(&mut Group, &mut Io) -> Result<T>,
+        call: impl FnOnce(&mut Group<K>, &mut Io) -> Result<T>,
     ) -> Result<T> {
         let (group, io) = self.group(key)?;
         let result = call(group, io);

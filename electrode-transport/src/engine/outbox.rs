@@ -14,6 +14,15 @@ pub struct Transmit<'a> {
     pub bytes: &'a [u8],
 }
 
+impl Transmit<'_> {
+    /// Whether both are copies of one broadcast, for different members. Copies are neighbours in
+    /// the queue.
+    #[must_use]
+    pub fn is_copy_of(&self, other: &Transmit<'_>) -> bool {
+        core::ptr::eq(self.bytes, other.bytes)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Item {
     to: SocketAddr,
@@ -62,6 +71,17 @@ impl Outbox {
             self.bytes.clear();
             self.sent = 0;
         }
+    }
+
+    /// Takes out of the queue what somebody else brings to its receiver; the order of the rest stays.
+    pub fn leave_out(&mut self, mut is_covered: impl FnMut(&Transmit<'_>) -> bool) {
+        let bytes = &self.bytes;
+        self.items.drain(..self.sent);
+        self.sent = 0;
+        self.items.retain(|item| {
+            !is_covered(&Transmit { to: item.to, bytes: &bytes[item.start..item.end] })
+        });
+        self.advance(0);
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -41,6 +41,24 @@ fn a_broadcast_is_encoded_once() {
 }
 
 #[test]
+fn copies_of_one_broadcast_know_each_other_and_can_be_left_out() {
+    let mut outbox = Outbox::default();
+    outbox.push(header(), b"same", None, [to(1), to(2), to(3)]);
+    outbox.push(header(), b"same", None, [to(1), to(2)]);
+    let waiting: Vec<_> = outbox.iter().collect();
+    let alike: Vec<_> = waiting.iter().map(|copy| copy.is_copy_of(&waiting[0])).collect();
+    assert_eq!(alike, [true, true, true, false, false], "the same body does not make it a copy");
+
+    outbox.advance(1);
+    outbox.leave_out(|transmit| transmit.to == to(2));
+    let left: Vec<_> = outbox.iter().map(|transmit| transmit.to).collect();
+    assert_eq!(left, [to(3), to(1)], "neither what was sent comes back nor the order changes");
+    outbox.leave_out(|_| true);
+    assert!(outbox.is_empty());
+    assert_eq!(outbox.bytes.len(), 0, "and the memory is free");
+}
+
+#[test]
 fn to_nobody_is_nothing() {
     let mut outbox = Outbox::default();
     assert_eq!(outbox.push(header(), b"body", None, []), 0);
@@ -99,7 +117,7 @@ fn it_is_full_by_count_and_by_bytes() {
 
 #[test]
 fn timers_do_not_grow_it_beyond_its_bound() {
-    use crate::engine::Engine;
+    use crate::engine::{Engine, LocalKeeper};
     use crate::ident::{NodeId, Time};
     use crate::membership::{Member, Membership, QuorumRule};
     use crate::{EndpointConfig, GroupConfig};
@@ -109,7 +127,7 @@ fn timers_do_not_grow_it_beyond_its_bound() {
         Membership::new(Incarnation(1), (1..=3).map(member), QuorumRule::Majority).unwrap();
     let mut engine = Engine::new(EndpointConfig::new(ClusterId(1), NodeId(1), to(1))).unwrap();
     let key = engine.open(GroupConfig::new(GroupId(1), membership)).unwrap();
-    let lead = |group: &mut crate::engine::Group, io: &mut crate::engine::Io| {
+    let lead = |group: &mut crate::engine::Group<LocalKeeper>, io: &mut crate::engine::Io| {
         let token = group.fence(Ballot(1), io)?.token;
         group.lead(&token, Slot(5), io, Time(1))?;
         group.probe(Ballot(1), io, Time(1))

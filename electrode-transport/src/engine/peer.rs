@@ -12,6 +12,10 @@ pub(crate) struct Peer {
     /// What the member said it expects next, in its newest reply. It can go back: a restarted
     /// member may have lost what it had stored but not acknowledged.
     pub(crate) next: Slot,
+    /// What it had acknowledged at the last look, and when that was: where the keeper hears replies
+    /// that never come by here.
+    pub(crate) acked: Slot,
+    pub(crate) looked_at: Time,
     /// When to send again, if anything is outstanding.
     pub(crate) deadline: Option<Time>,
     /// The last slot of the newest burst of retransmissions, zero outside recovery.
@@ -26,6 +30,8 @@ impl Peer {
     pub(crate) fn new(next: Slot) -> Self {
         Self {
             next,
+            acked: Slot::ZERO,
+            looked_at: Time(0),
             deadline: None,
             burst_end: Slot::ZERO,
             burst_at: Time(0),

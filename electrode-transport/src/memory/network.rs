@@ -13,7 +13,7 @@ use super::world::{Life, World, nanos};
 use crate::capabilities::Capabilities;
 use crate::config::{EndpointConfig, GroupConfig};
 use crate::contract::Result;
-use crate::engine::{Engine, GroupHandle, Host};
+use crate::engine::{Engine, GroupHandle, Host, LocalKeeper};
 use crate::error::TransportError;
 use crate::ident::{ClusterId, Incarnation, NodeId, Time};
 use crate::membership::{Member, Membership, QuorumRule};
@@ -314,6 +314,8 @@ impl Drop for MemoryHost {
 }
 
 impl Host for MemoryHost {
+    type Keeper = LocalKeeper;
+
     fn with<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
         let mut world = self.network.world();
         let now = world.now;

@@ -1,5 +1,7 @@
 //! The follower's rule: which frame may be stored, and what an acknowledgement may claim.
 
+use core::mem::offset_of;
+
 use crate::ident::{Ballot, MemberIndex, Slot, Time};
 
 /// What an acknowledgement promises. The two are named in the API and never confused.
@@ -111,7 +113,15 @@ pub struct Acceptor {
     reserved: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Acceptor>() == 64);
+const _: () = {
+    assert!(size_of::<Acceptor>() == 64);
+    // The order of `to_words`.
+    assert!(offset_of!(Acceptor, fence) == 0 && offset_of!(Acceptor, ballot) == 8);
+    assert!(offset_of!(Acceptor, next) == 16 && offset_of!(Acceptor, acknowledged) == 24);
+    assert!(offset_of!(Acceptor, commit) == 32 && offset_of!(Acceptor, heard) == 40);
+    assert!(offset_of!(Acceptor, lease_until) == 48 && offset_of!(Acceptor, leader) == 56);
+    assert!(offset_of!(Acceptor, mode) == 57 && offset_of!(Acceptor, ended) == 58);
+};
 
 impl Acceptor {
     /// A follower that accepts nothing yet.
@@ -378,6 +388,47 @@ impl Acceptor {
     #[must_use]
     pub const fn heard(&self) -> Time {
         self.heard
+    }
+
+    /// The state as it lies in memory on a little-endian machine, in 64-bit words: for whoever
+    /// mirrors it between a kernel and a process.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_words(&self) -> [u64; 8] {
+        let r = &self.reserved;
+        let flags = [self.leader, self.mode, self.ended, r[0], r[1], r[2], r[3], r[4]];
+        [
+            self.fence.0,
+            self.ballot.0,
+            self.next.0,
+            self.acknowledged.0,
+            self.commit.0,
+            self.heard.0,
+            self.lease_until.0,
+            u64::from_le_bytes(flags),
+        ]
+    }
+
+    /// The state that [`to_words`](Self::to_words) gave. Any words are a valid state, but only words
+    /// of an acceptor are one that kept the invariants.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 8]) -> Self {
+        let [fence, ballot, next, acknowledged, commit, heard, lease_until, flags] = words;
+        let [leader, mode, ended, reserved @ ..] = flags.to_le_bytes();
+        Self {
+            fence: Ballot(fence),
+            ballot: Ballot(ballot),
+            next: Slot(next),
+            acknowledged: Slot(acknowledged),
+            commit: Slot(commit),
+            heard: Time(heard),
+            lease_until: Time(lease_until),
+            leader,
+            mode,
+            ended,
+            reserved,
+        }
     }
 
     /// When acknowledgements stop unless user space polls again.

@@ -359,3 +359,31 @@ fn an_unknown_mode_byte_reads_as_the_safe_mode() {
     let acceptor = Acceptor { mode: 77, ..Acceptor::default() };
     assert_eq!(acceptor.mode(), AckMode::Persisted);
 }
+
+#[test]
+fn words_are_the_memory_of_a_little_endian_machine() {
+    use core::mem::offset_of;
+    // Byte by byte: the value of each tells where it lies.
+    let mut bytes = [0; 64];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = place as u8;
+    }
+    let words = core::array::from_fn(|word| {
+        u64::from_le_bytes(core::array::from_fn(|byte| bytes[8 * word + byte]))
+    });
+    let acceptor = Acceptor::from_words(words);
+    assert_eq!(acceptor.to_words(), words, "nothing is lost on the way");
+    let at = |offset: usize| words[offset / 8];
+    assert_eq!(acceptor.fence.0, at(offset_of!(Acceptor, fence)));
+    assert_eq!(acceptor.ballot.0, at(offset_of!(Acceptor, ballot)));
+    assert_eq!(acceptor.next.0, at(offset_of!(Acceptor, next)));
+    assert_eq!(acceptor.acknowledged.0, at(offset_of!(Acceptor, acknowledged)));
+    assert_eq!(acceptor.commit.0, at(offset_of!(Acceptor, commit)));
+    assert_eq!(acceptor.heard.0, at(offset_of!(Acceptor, heard)));
+    assert_eq!(acceptor.lease_until.0, at(offset_of!(Acceptor, lease_until)));
+    assert_eq!(usize::from(acceptor.leader), offset_of!(Acceptor, leader));
+    assert_eq!(usize::from(acceptor.mode), offset_of!(Acceptor, mode));
+    assert_eq!(usize::from(acceptor.ended), offset_of!(Acceptor, ended));
+    assert_eq!(usize::from(acceptor.reserved[0]), offset_of!(Acceptor, reserved));
+    assert_eq!(usize::from(acceptor.reserved[4]), size_of::<Acceptor>() - 1);
+}

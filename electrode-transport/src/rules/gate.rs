@@ -45,6 +45,30 @@ pub struct Gate {
 const _: () = assert!(size_of::<Gate>() == 16);
 
 impl Gate {
+    /// The gate as it lies in memory on a little-endian machine, in 64-bit words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_words(&self) -> [u64; 2] {
+        let i = self.incarnation.0.to_le_bytes();
+        let rest = [i[0], i[1], i[2], i[3], self.own.0, self.members, self.keyed, self.reserved];
+        [self.cluster.0, u64::from_le_bytes(rest)]
+    }
+
+    /// The gate that [`to_words`](Self::to_words) gave.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        let [i0, i1, i2, i3, own, members, keyed, reserved] = words[1].to_le_bytes();
+        Self {
+            cluster: ClusterId(words[0]),
+            incarnation: Incarnation(u32::from_le_bytes([i0, i1, i2, i3])),
+            own: MemberIndex(own),
+            members,
+            keyed,
+            reserved,
+        }
+    }
+
     /// Checks everything about a frame of this group except address and tag, which the caller
     /// compares with the returned member's: only it can see them.
     ///

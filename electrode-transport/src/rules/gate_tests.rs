@@ -80,3 +80,17 @@ fn a_member_count_off_a_map_value_admits_no_33rd() {
         assert_eq!(admitted.is_ok(), sender < 32 && sender != 1, "index {sender}");
     }
 }
+
+#[test]
+fn words_are_the_memory_of_a_little_endian_machine() {
+    use core::mem::offset_of;
+    let words = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+    let gate = Gate::from_words(words);
+    assert_eq!(gate.to_words(), words, "nothing is lost on the way");
+    assert_eq!((gate.cluster.0, offset_of!(Gate, cluster)), (words[0], 0));
+    assert_eq!((gate.incarnation.0, offset_of!(Gate, incarnation)), (0x0b0a_0908, 8));
+    assert_eq!(usize::from(gate.own.0), offset_of!(Gate, own));
+    assert_eq!(usize::from(gate.members), offset_of!(Gate, members));
+    assert_eq!(usize::from(gate.keyed), offset_of!(Gate, keyed));
+    assert_eq!(usize::from(gate.reserved), offset_of!(Gate, reserved));
+}

@@ -224,6 +224,13 @@ impl Tally {
         self.ballot
     }
 
+    /// The leader's own index.
+    #[inline(always)]
+    #[must_use]
+    pub const fn own(&self) -> MemberIndex {
+        MemberIndex(self.own as u8)
+    }
+
     /// The highest slot sent.
     #[inline(always)]
     #[must_use]

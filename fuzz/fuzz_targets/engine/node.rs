@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use electrode_transport::engine::{Engine, GroupHandle, Host};
+use electrode_transport::engine::{Engine, GroupHandle, Host, LocalKeeper};
 use electrode_transport::wire::{DESTINATION_ALL, FrameKind, HEADER_LEN, Header};
 use electrode_transport::{
     AckMode, Ballot, Capabilities, ClusterId, EndpointConfig, FenceToken, Frame, GroupConfig,
@@ -50,6 +50,8 @@ struct State {
 struct Endpoint(Mutex<State>);
 
 impl Host for Endpoint {
+    type Keeper = LocalKeeper;
+
     fn with<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
         let mut state = self.0.lock().expect("no step panics and goes on");
         let now = state.now;

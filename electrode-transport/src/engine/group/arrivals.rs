@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use super::{Group, Io};
 use crate::capabilities::Interest;
+use crate::engine::keeper::Keeper;
 use crate::engine::mutant::Mutant;
 use crate::ident::{Ballot, MemberIndex, Slot, Time};
 use crate::rules::{Proposal, Refusal, Verdict};
 use crate::stats::Counter;
 use crate::wire::{FrameKind, HEADER_LEN, Header, tag_frame};
 
-impl Group {
+impl<K: Keeper> Group<K> {
     /// A well-formed frame of this group and cluster. Ends in exactly one `Rx*` counter.
     pub(crate) fn handle_frame(
         &mut self,
@@ -89,27 +90,20 @@ impl Group {
             commit: header.commit,
         };
         self.mutate_proposal(&mut proposal, io, now);
-        let commit = self.acceptor.commit();
-        let room = self.acceptor.wants(&proposal, now)
-            && (self.log.reserve(proposal.ballot, proposal.first, proposal.last, body)
-                || io.mutation.is(Mutant::AckBeforeStore));
-        let verdict = self.acceptor.offer(&proposal, now, room);
-        if verdict == Verdict::Stored {
-            self.log.commit();
-        } else {
-            self.log.discard();
-        }
+        let commit = self.keeper.acceptor().commit();
+        let verdict = self.mutate_offer(&proposal, body, io, now);
         io.stats.add(verdict.into(), 1);
         let told = self.mutate_verdict(verdict, &proposal, body, from, io);
         let news = verdict == Verdict::Stored && !io.mutation.is(Mutant::LogWakeUpLost);
-        if news || self.acceptor.commit() > commit {
+        let acceptor = self.keeper.acceptor();
+        if news || acceptor.commit() > commit {
             self.wakers.fire(Interest::Log, &mut io.wakes);
         }
         if told {
             return;
         }
-        if verdict.replies(self.acceptor.mode()) {
-            io.reply(self.accepted(verdict == Verdict::Gap).to(member), from);
+        if verdict.replies(acceptor.mode()) {
+            io.reply(self.accepted(&acceptor, verdict == Verdict::Gap).to(member), from);
         } else {
             self.handle_foreign_ballot(verdict, header, member, from, io);
         }
@@ -124,15 +118,16 @@ impl Group {
         now: Time,
     ) {
         self.mutate_lease(io, now);
-        let commit = self.acceptor.commit();
-        let verdict = self.acceptor.probe(header.ballot, member, header.commit, now);
+        let commit = self.keeper.acceptor().commit();
+        let verdict = self.keeper.probe(header.ballot, member, header.commit, now);
         io.stats.add(verdict.into(), 1);
-        if self.acceptor.commit() > commit {
+        let acceptor = self.keeper.acceptor();
+        if acceptor.commit() > commit {
             self.wakers.fire(Interest::Log, &mut io.wakes);
         }
         let past = verdict == Verdict::Stale && io.mutation.is(Mutant::ProbeIgnoresFence);
         if verdict == Verdict::Confirmed || past {
-            let position = self.acceptor.position();
+            let position = acceptor.position();
             let slots = [header.first, position.acknowledged, position.next];
             let reply = self.seat.header(FrameKind::ProbeAck, header.ballot, slots);
             io.reply(reply.to(member), from);
@@ -152,7 +147,7 @@ impl Group {
     ) {
         match verdict {
             Verdict::Stale => {
-                let promised = Slot(self.acceptor.fence().0);
+                let promised = Slot(self.keeper.acceptor().fence().0);
                 let slots = [promised, Slot::ZERO, Slot::ZERO];
                 let reply = self.seat.header(FrameKind::Refused, header.ballot, slots);
                 io.reply(reply.to(member), from);
@@ -175,11 +170,11 @@ impl Group {
     }
 
     fn handle_reply(&mut self, header: &Header, member: MemberIndex, io: &mut Io, now: Time) {
-        let Some(leader) = &mut self.leader else {
+        let (header, member) = self.mutate_vote(header, member, io);
+        let Some((leader, mut turn)) = self.turn(io, now) else {
             return io.stats.add(Counter::RxAckStale, 1);
         };
-        let (header, member) = Self::mutate_vote(leader, header, member, &self.seat, io);
-        let heard = leader.handle_reply(&header, member, &self.seat, io, now);
+        let heard = leader.handle_reply(&header, member, &mut turn);
         if heard.quorum && !io.mutation.is(Mutant::LostWakeUp) {
             self.wakers.fire(Interest::Quorum, &mut io.wakes);
             self.wakers.fire(Interest::Window, &mut io.wakes);

@@ -3,6 +3,7 @@
 use super::{Group, Io};
 use crate::capabilities::{Acked, Interest, Probe, Quorum};
 use crate::contract::Result;
+use crate::engine::keeper::{Keeper, TallyView};
 use crate::engine::leader::Leader;
 use crate::engine::mutant::Mutant;
 use crate::error::TransportError;
@@ -10,7 +11,7 @@ use crate::ident::{Ballot, Slot, Time};
 use crate::log::Frame;
 use crate::rules::AckMode;
 
-impl Group {
+impl<K: Keeper> Group<K> {
     pub(super) fn leading(&mut self, ballot: Ballot) -> Result<&mut Leader> {
         self.leader
             .as_mut()
@@ -28,12 +29,12 @@ impl Group {
         let early = io.mutation.is(Mutant::OwnVoteEarly);
         let mode = if early { AckMode::Received } else { self.config.mode };
         self.leading(ballot)?;
-        let Some(leader) = &mut self.leader else {
+        let before = self.keeper.tally().quorum();
+        let Some((leader, mut turn)) = self.turn(io, now) else {
             return Err(TransportError::NotLeading { ballot });
         };
-        let before = leader.quorum().through;
-        let taken = leader.broadcast(frames, mode, &self.seat, io, now);
-        if leader.quorum().through > before {
+        let taken = leader.broadcast(frames, mode, &mut turn);
+        if self.keeper.tally().quorum() > before {
             self.wakers.fire(Interest::Quorum, &mut io.wakes);
             self.wakers.fire(Interest::Window, &mut io.wakes);
         }
@@ -41,7 +42,11 @@ impl Group {
     }
 
     pub(crate) fn quorum(&mut self, ballot: Ballot, io: &mut Io) -> Result<Quorum> {
-        let mut quorum = self.leading(ballot)?.quorum();
+        self.leading(ballot)?;
+        let Some(leader) = &self.leader else {
+            return Err(TransportError::NotLeading { ballot });
+        };
+        let mut quorum = leader.quorum(&self.keeper);
         if io.mutation.is(Mutant::ToldOnce) {
             let before = io.mutation.mark();
             io.mutation.set_mark(quorum.through.0);
@@ -51,8 +56,11 @@ impl Group {
     }
 
     pub(crate) fn acked(&mut self, ballot: Ballot) -> Result<Acked> {
-        let seat = self.seat.clone();
-        self.leading(ballot).map(|leader| leader.acked(&seat))
+        self.leading(ballot)?;
+        let Some(leader) = &self.leader else {
+            return Err(TransportError::NotLeading { ballot });
+        };
+        Ok(leader.acked(&self.keeper, &self.seat))
     }
 
     pub(crate) fn set_commit(&mut self, ballot: Ballot, commit: Slot) -> Result<()> {
@@ -61,23 +69,23 @@ impl Group {
 
     pub(crate) fn probe(&mut self, ballot: Ballot, io: &mut Io, now: Time) -> Result<Probe> {
         self.leading(ballot)?;
-        let Some(leader) = &mut self.leader else {
+        let Some((leader, mut turn)) = self.turn(io, now) else {
             return Err(TransportError::NotLeading { ballot });
         };
-        let probe = leader.start_probe(&self.seat, io, now);
-        if leader.tally.probe_quorum() >= probe.number {
+        let probe = leader.start_probe(&mut turn);
+        if self.keeper.tally().probe_quorum() >= probe.number {
             self.wakers.fire(Interest::Probe, &mut io.wakes);
         }
         Ok(probe)
     }
 
     pub(crate) fn confirmed(&mut self, probe: Probe, io: &Io) -> Result<bool> {
-        let leader = self.leading(probe.ballot)?;
+        let superseded = self.leading(probe.ballot)?.superseded();
         let unasked = io.mutation.is(Mutant::ConfirmAtOnce);
-        if leader.tally.probe_quorum() >= probe.number || unasked {
+        if self.keeper.tally().probe_quorum() >= probe.number || unasked {
             return Ok(true);
         }
-        match leader.superseded() {
+        match superseded {
             Some(by) => Err(TransportError::Superseded { ballot: probe.ballot, by }),
             None => Ok(false),
         }

@@ -6,33 +6,34 @@ mod following;
 mod leading;
 pub(super) mod mutated;
 
+use std::sync::Arc;
 use std::vec::Vec;
 
-use super::Io;
 use super::inbox::Inbox;
-use super::leader::Leader;
+use super::keeper::{Keeper, Leading, Reseating, TallyView};
+use super::leader::{Leader, Turn};
 use super::mutant::Mutant;
-use super::ring::LogRing;
 use super::seat::Seat;
 use super::wakers::Wakers;
 use super::window::Window;
+use super::{Io, News};
 use crate::capabilities::Interest;
-use crate::config::{EndpointConfig, GroupConfig};
+use crate::config::GroupConfig;
 use crate::contract::Result;
 use crate::error::{ConfigError, TransportError};
-use crate::ident::{Ballot, NodeId, Slot, Time};
+use crate::ident::{Ballot, MEMBERS_MAX, MemberIndex, NodeId, Slot, Time};
 use crate::log::{FenceToken, Fenced, LogBatch};
 use crate::membership::Membership;
-use crate::rules::{Acceptor, ArmError};
+use crate::rules::ArmError;
 use crate::stats::Counter;
 use crate::wire::FrameKind;
 
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(crate) struct Group<K> {
     config: GroupConfig,
     pub(crate) seat: Seat,
-    acceptor: Acceptor,
-    log: LogRing,
+    /// The state of both rules, and the log.
+    keeper: K,
     leader: Option<Leader>,
     /// Whom the acceptor follows, or last followed, by name.
     followed: NodeId,
@@ -44,12 +45,11 @@ pub(crate) struct Group {
     wakers: Wakers,
 }
 
-impl Group {
-    pub(crate) fn new(config: GroupConfig, endpoint: &EndpointConfig) -> Result<Self, ConfigError> {
-        Ok(Self {
-            seat: Seat::new(config.group, config.membership.clone(), endpoint)?,
-            acceptor: Acceptor::new(config.mode),
-            log: LogRing::new(config.log_bytes),
+impl<K: Keeper> Group<K> {
+    pub(crate) fn new(config: GroupConfig, seat: Seat, keeper: K) -> Self {
+        Self {
+            seat,
+            keeper,
             leader: None,
             followed: NodeId(0),
             led: Ballot::NONE,
@@ -57,25 +57,29 @@ impl Group {
             inbox: Inbox::new(config.inbox_messages),
             wakers: Wakers::default(),
             config,
-        })
+        }
+    }
+
+    /// The leader, if this member is one, with what it works with.
+    fn turn<'a>(&'a mut self, io: &'a mut Io, now: Time) -> Option<(&'a mut Leader, Turn<'a, K>)> {
+        let leader = self.leader.as_mut()?;
+        Some((leader, Turn { keeper: &mut self.keeper, seat: &self.seat, io, now }))
     }
 
     pub(crate) fn fence(&mut self, ballot: Ballot, io: &mut Io) -> Result<Fenced> {
-        let current = self.acceptor.fence();
-        let before = self.acceptor;
-        if !self.acceptor.raise_fence(ballot) && !io.mutation.is(Mutant::FenceFalls) {
+        let before = self.keeper.acceptor();
+        if !self.keeper.raise_fence(ballot) && !io.mutation.is(Mutant::FenceFalls) {
+            let current = before.fence();
             return Err(TransportError::BallotBackwards { offered: ballot, current });
         }
-        if io.mutation.is(Mutant::AcceptAfterFence) && before.ballot() != Ballot::NONE {
-            self.acceptor = before;
-        }
+        self.mutate_fence(before, io);
         if self.leader.as_ref().is_some_and(|leader| leader.ballot() < ballot) {
-            io.mutation.set_mark(self.leader.as_ref().map_or(0, |leader| leader.tally.quorum().0));
+            io.mutation.set_mark(self.keeper.tally().quorum().0);
             self.end_leadership(io);
         }
         let mut entries = LogBatch::with_limits(usize::MAX, usize::MAX);
         if !io.mutation.is(Mutant::FenceKeepsEntries) {
-            self.log.poll(&mut entries);
+            self.keeper.poll(&mut entries);
         }
         if io.mutation.is(Mutant::FenceLosesEntries) {
             entries.clear();
@@ -85,7 +89,7 @@ impl Group {
 
     fn check_token(&self, token: &FenceToken, io: &Io) -> Result<Ballot> {
         let (group, ballot) = (token.group(), token.ballot());
-        let stale = group != self.config.group || ballot != self.acceptor.fence();
+        let stale = group != self.config.group || ballot != self.keeper.acceptor().fence();
         if stale && !io.mutation.is(Mutant::StaleTokenLeads) {
             return Err(TransportError::StaleToken { group, ballot });
         }
@@ -103,16 +107,19 @@ impl Group {
         if self.led >= ballot && !io.mutation.is(Mutant::LeadTwice) {
             return Err(TransportError::LeaderConflict { ballot, leader: io.config.node });
         }
-        if self.acceptor.has_followed(ballot) {
+        if self.keeper.acceptor().has_followed(ballot) {
             return Err(TransportError::LeaderConflict { ballot, leader: self.followed });
         }
         check_next(next)?;
         let window = Window::new(self.config.window_frames, self.config.window_bytes);
-        let mut leader = Leader::new(ballot, next, &self.seat, window);
-        self.mutate_leader(&mut leader, next, io);
-        leader.arm_outstanding(&self.seat, io, now);
-        self.leader = Some(leader);
+        let (members, own) = (self.seat.gate.members, self.seat.gate.own);
+        let voters = self.mutate_voters(self.seat.membership.voters(), io);
+        self.keeper.lead(&Leading { ballot, sent: next.prev(), voters, members, own });
+        self.leader = Some(Leader::new(ballot, next, members, window));
         self.led = ballot;
+        if let Some((leader, turn)) = self.turn(io, now) {
+            leader.arm_outstanding(&turn);
+        }
         Ok(())
     }
 
@@ -134,24 +141,24 @@ impl Group {
             return Err(TransportError::LeaderConflict { ballot, leader: io.config.node });
         }
         check_next(next)?;
-        let again = self.acceptor.ballot() == ballot;
-        if let Some(last) = self.log.splits(next.prev()) {
+        let again = self.keeper.acceptor().ballot() == ballot;
+        if let Some(last) = self.keeper.splits(next.prev()) {
             return Err(TransportError::InsideFrame { through: next.prev(), last });
         }
-        self.acceptor.arm(ballot, index, next, now).map_err(|error| match error {
+        self.keeper.arm(ballot, index, next, now).map_err(|error| match error {
             ArmError::Slot => TransportError::SlotOutOfOrder {
                 offered: next,
-                expected: self.acceptor.position().next,
+                expected: self.keeper.acceptor().position().next,
             },
             _ => TransportError::LeaderConflict { ballot, leader: self.followed },
         })?;
         self.followed = leader;
         if again {
-            self.log.discard_through(next.prev());
+            self.keeper.discard_through(next.prev());
         } else {
-            self.log.reset_polled(next.prev());
+            self.keeper.reset_polled(next.prev());
         }
-        self.acceptor.renew(now.after_ns(self.lease_ns()));
+        self.keeper.renew(now.after_ns(self.lease_ns()));
         self.send_position(io);
         Ok(())
     }
@@ -166,6 +173,7 @@ impl Group {
 
     fn end_leadership(&mut self, io: &mut Io) {
         self.leader = None;
+        self.keeper.resign();
         for interest in [Interest::Quorum, Interest::Window, Interest::Probe] {
             self.wakers.fire(interest, &mut io.wakes);
         }
@@ -184,16 +192,41 @@ impl Group {
         let config = GroupConfig { membership: membership.clone(), ..self.config.clone() };
         config.validate(&io.config)?;
         let seat = Seat::new(config.group, membership, &io.config)?;
-        let old = core::mem::replace(&mut self.seat, seat);
+        let old = core::mem::replace(&mut self.seat, seat).membership;
+        let new = Arc::clone(&self.seat.membership);
         self.config = config;
-        if self.acceptor.ballot() != Ballot::NONE {
-            self.acceptor.reseat(self.seat.membership.index_of(self.followed));
-        }
-        if let Some(leader) = &mut self.leader {
-            leader.reseat(&old.membership, &self.seat, io, now);
+        let by_index = io.mutation.is(Mutant::ReseatByIndex);
+        let change = Reseating {
+            old: &old,
+            new: &new,
+            gate: self.seat.gate,
+            voters: new.voters(),
+            leader: new.index_of(self.followed),
+            former: former_seats(&old, &new, by_index),
+        };
+        self.keeper.reseat(&change);
+        if let Some((leader, mut turn)) = self.turn(io, now) {
+            leader.reseat(&change, &mut turn);
         }
         self.wakers.fire_all(&mut io.wakes);
         Ok(())
+    }
+
+    /// As [`Engine::stir`](super::Engine::stir).
+    pub(crate) fn stir(&mut self, news: News, io: &mut Io, now: Time) {
+        if (news.quorum || news.probe)
+            && let Some((leader, mut turn)) = self.turn(io, now)
+        {
+            leader.catch_up(&mut turn);
+        }
+        let fired: [(bool, &[Interest]); 3] = [
+            (news.log, &[Interest::Log]),
+            (news.quorum, &[Interest::Quorum, Interest::Window]),
+            (news.probe, &[Interest::Probe]),
+        ];
+        for &interest in fired.iter().filter(|(is, _)| *is).flat_map(|(_, interests)| *interests) {
+            self.wakers.fire(interest, &mut io.wakes);
+        }
     }
 
     /// The way out has room again.
@@ -235,8 +268,8 @@ impl Group {
     }
 
     pub(crate) fn handle_timeout(&mut self, io: &mut Io, now: Time) {
-        if let Some(leader) = &mut self.leader {
-            leader.handle_timeout(&self.seat, io, now);
+        if let Some((leader, mut turn)) = self.turn(io, now) {
+            leader.handle_timeout(&mut turn);
         }
         if self.roll_call(io).is_some_and(|due| due <= now) {
             self.wakers.fire(Interest::Log, &mut io.wakes);
@@ -251,6 +284,22 @@ impl Group {
             .chain(self.roll_call(io))
             .min()
     }
+}
+
+/// Where each of the new members sat; a broken engine thinks that places are people.
+fn former_seats(
+    old: &Membership,
+    new: &Membership,
+    by_index: bool,
+) -> [Option<MemberIndex>; MEMBERS_MAX] {
+    core::array::from_fn(|place| {
+        let index = MemberIndex(place as u8);
+        let member = new.member(index)?;
+        if by_index {
+            return old.member(index).map(|_| index);
+        }
+        old.index_of(member.id)
+    })
 }
 
 fn check_next(next: Slot) -> Result<()> {

@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use std::vec::Vec;
 
 use super::{Group, Io};
+use crate::engine::keeper::{Keeper, TallyView};
 use crate::engine::leader::Leader;
 use crate::engine::mutant::Mutant;
-use crate::engine::seat::Seat;
 use crate::ident::{Ballot, MemberIndex, Slot, Time};
 use crate::log::LogBatch;
 use crate::membership::Role;
-use crate::rules::{Proposal, Refusal, Tally, Verdict, VoterSet};
+use crate::rules::{Acceptor, Proposal, Refusal, Verdict, VoterSet, Voters};
 use crate::wire::{FrameKind, Header};
 
-impl Group {
+impl<K: Keeper> Group<K> {
     /// The gate's answer, or what a broken gate says.
     #[inline(always)]
     pub(super) fn mutate_admission(
@@ -64,7 +64,7 @@ impl Group {
     #[inline(always)]
     pub(super) fn mutate_lease(&mut self, io: &Io, now: Time) {
         if io.mutation.is(Mutant::IgnoreLease) {
-            self.acceptor.renew(now.after_ns(self.lease_ns()));
+            self.keeper.renew(now.after_ns(self.lease_ns()));
         }
     }
 
@@ -72,15 +72,44 @@ impl Group {
     #[inline(always)]
     pub(super) fn mutate_proposal(&mut self, proposal: &mut Proposal, io: &Io, now: Time) {
         self.mutate_lease(io, now);
-        let followed = proposal.ballot == self.acceptor.ballot();
+        let acceptor = self.keeper.acceptor();
+        let followed = proposal.ballot == acceptor.ballot();
         if io.mutation.is(Mutant::AcceptFromAnyMember) && followed {
-            proposal.sender = self.acceptor.leader();
+            proposal.sender = acceptor.leader();
         }
-        if io.mutation.is(Mutant::AcceptOverGap) && proposal.first > self.acceptor.position().next {
-            let _ = self.acceptor.acknowledge(proposal.ballot, proposal.first.prev());
+        if io.mutation.is(Mutant::AcceptOverGap) && proposal.first > acceptor.position().next {
+            let _ = self.keeper.acknowledge(proposal.ballot, proposal.first.prev());
         }
         if io.mutation.is(Mutant::FastPathStopsAtGap) && io.mutation.mark() != 0 {
             (proposal.first, proposal.last) = (Slot::MAX, Slot::MAX);
+        }
+    }
+
+    /// The rule is asked, or told of room where there is none.
+    #[inline(always)]
+    pub(super) fn mutate_offer(
+        &mut self,
+        proposal: &Proposal,
+        body: &[u8],
+        io: &Io,
+        now: Time,
+    ) -> Verdict {
+        if io.mutation.is(Mutant::AckBeforeStore)
+            && let Some(local) = self.keeper.local()
+        {
+            return local.judge(proposal, body, now, true);
+        }
+        self.keeper.offer(proposal, body, now)
+    }
+
+    /// After the fence was raised.
+    #[inline(always)]
+    pub(super) fn mutate_fence(&mut self, before: Acceptor, io: &Io) {
+        if io.mutation.is(Mutant::AcceptAfterFence)
+            && before.ballot() != Ballot::NONE
+            && let Some(local) = self.keeper.local()
+        {
+            local.acceptor = before;
         }
     }
 
@@ -105,10 +134,10 @@ impl Group {
             Verdict::Duplicate if is(Mutant::ReplaceValue) => self.rewrite(first, body),
             Verdict::Duplicate if is(Mutant::AckOnce) => return true,
             Verdict::Full if is(Mutant::AckRetransmissionAfterFull) => {
-                let _ = self.acceptor.acknowledge(ballot, last);
+                let _ = self.keeper.acknowledge(ballot, last);
             }
             Verdict::Stored if is(Mutant::PersistedAcksEarly) => {
-                let _ = self.acceptor.acknowledge(ballot, last);
+                let _ = self.keeper.acknowledge(ballot, last);
                 self.claim(proposal, last, from, io);
                 return true;
             }
@@ -145,19 +174,22 @@ impl Group {
     }
 
     fn store(&mut self, proposal: &Proposal, body: &[u8]) {
-        if self.log.reserve(proposal.ballot, proposal.first, proposal.last, body) {
-            self.log.commit();
+        if let Some(local) = self.keeper.local()
+            && local.log.reserve(proposal.ballot, proposal.first, proposal.last, body)
+        {
+            local.log.commit();
         }
     }
 
     /// Puts another body into a waiting entry.
     fn rewrite(&mut self, first: Slot, body: &[u8]) {
+        let Some(local) = self.keeper.local() else { return };
         let mut waiting = LogBatch::with_limits(usize::MAX, usize::MAX);
-        self.log.poll(&mut waiting);
+        local.log.poll(&mut waiting);
         for entry in waiting.iter() {
             let body = if entry.first == first { body } else { entry.body };
-            if self.log.reserve(entry.ballot, entry.first, entry.last, body) {
-                self.log.commit();
+            if local.log.reserve(entry.ballot, entry.first, entry.last, body) {
+                local.log.commit();
             }
         }
     }
@@ -165,51 +197,50 @@ impl Group {
     /// What a broken leader makes of a reply before it counts it.
     #[inline(always)]
     pub(super) fn mutate_vote(
-        leader: &mut Leader,
+        &mut self,
         header: &Header,
         member: MemberIndex,
-        seat: &Seat,
         io: &Io,
     ) -> (Header, MemberIndex) {
         let (mut header, mut member) = (*header, member);
+        let Some(ballot) = self.leader.as_ref().map(Leader::ballot) else {
+            return (header, member);
+        };
         let is = |mutant| io.mutation.is(mutant);
         if is(Mutant::CountOtherBallots) {
-            header.ballot = leader.ballot();
+            header.ballot = ballot;
         }
         if is(Mutant::CountUnsent) {
-            leader.tally.arm(header.last);
+            self.keeper.sending(header.last, false);
         }
         if is(Mutant::CountAnyProbeAnswer) && header.kind == FrameKind::ProbeAck {
-            header.first = Slot(leader.tally.probe_sent());
+            header.first = Slot(self.keeper.tally().probe_sent());
         }
         if is(Mutant::VotesSurviveBallot) {
-            let before = io.mutation.mark().min(leader.tally.sent().0);
-            leader.tally.ack(leader.ballot(), member, Slot(before));
+            let before = Slot(io.mutation.mark().min(self.keeper.tally().sent().0));
+            self.keeper.count(ballot, member, before, before.next());
         }
+        let seat = &self.seat;
+        let tally = self.keeper.tally();
         let learner = seat.membership.member(member).is_some_and(|one| one.role == Role::Learner);
-        let repeated = leader.tally.acked(member) >= header.last;
+        let repeated = tally.acked(member) >= header.last;
         if is(Mutant::CountLearner) && learner || is(Mutant::CountTwice) && repeated {
-            let lacks = |&index: &MemberIndex| leader.tally.acked(index) < header.last;
+            let lacks = |&index: &MemberIndex| tally.acked(index) < header.last;
             member = seat.others().find(lacks).unwrap_or(member);
         }
         (header, member)
     }
 
-    /// What a broken leader starts from.
+    /// The quorum rule that a broken leader counts by.
     #[inline(always)]
-    pub(super) fn mutate_leader(&self, leader: &mut Leader, next: Slot, io: &Io) {
-        let membership = &self.seat.membership;
-        let mut voters = membership.voters();
+    pub(super) fn mutate_voters(&self, mut voters: Voters, io: &Io) -> Voters {
         if io.mutation.is(Mutant::JointIgnored) {
             voters.joint = VoterSet::default();
         }
         if io.mutation.is(Mutant::QuorumOfOneLess) {
             voters.current.needed = voters.current.needed.saturating_sub(1).max(1);
         }
-        let (count, own) = (membership.count(), self.seat.gate.own);
-        if voters != membership.voters() {
-            leader.tally = Tally::lead(leader.ballot(), next.prev(), voters, count, own);
-        }
+        voters
     }
 
     /// What a broken log yields instead of `batch`.
@@ -223,7 +254,7 @@ impl Group {
             }
         }
         if io.mutation.is(Mutant::DropWhatDoesNotFit) && !batch.is_empty() {
-            self.log.poll(&mut LogBatch::with_limits(1, 0));
+            self.keeper.poll(&mut LogBatch::with_limits(1, 0));
         }
     }
 
