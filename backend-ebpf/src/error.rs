@@ -1,6 +1,7 @@
 //! What can go wrong before the kernel works for us, and what to do about it.
 
 use std::io;
+use std::net::IpAddr;
 
 use aya::EbpfError as ObjectError;
 use aya::maps::MapError;
@@ -44,6 +45,36 @@ pub enum EbpfError {
     Command {
         /// What the kernel said.
         source: ProgramError,
+    },
+    /// No interface has that name or index in this network namespace.
+    #[error(
+        "there is no interface {interface} in this network namespace: `ip link` lists what is here"
+    )]
+    NoSuchInterface {
+        /// Its name, or its index.
+        interface: String,
+    },
+    /// No interface of this network namespace has the address.
+    #[error(
+        "no interface here has the address {address}: give one that `ip address` lists, or add it"
+    )]
+    AddressNotLocal {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The kernel's network tables could not be read.
+    #[error("could not {operation} over rtnetlink")]
+    Netlink {
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The endpoint's maps have a place for so many groups.
+    #[error("the endpoint has {max} groups, which is all it can have: open another endpoint")]
+    TooManyGroups {
+        /// How many.
+        max: u32,
     },
     /// A system call failed.
     #[error("could not {operation}")]

@@ -4,5 +4,10 @@
 mod error;
 #[allow(dead_code, reason = "the endpoint comes next")]
 mod kernel;
+#[allow(dead_code, reason = "the survey comes next")]
+mod net;
 
 pub use error::EbpfError;
+pub use net::{
+    Changes, Interface, InterfaceKind, LinkState, NextHop, NextHops, Unreachable, Watch,
+};

@@ -1,0 +1,99 @@
+//! Network namespaces of a test's own.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::process::{Command, id};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A network namespace that goes with this value, and what is in it too.
+pub(crate) struct Space {
+    name: String,
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+impl Space {
+    pub(crate) fn new() -> Self {
+        let name = format!("elnet-{}-{}", id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        run(&["netns", "add", &name]);
+        let space = Self { name };
+        space.ip("link set lo up");
+        space
+    }
+
+    /// Two namespaces with a cable between them; the ends are called `el0` and have the addresses
+    /// 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2.
+    pub(crate) fn pair() -> (Self, Self) {
+        let (one, two) = (Self::new(), Self::new());
+        one.ip(&format!("link add el0 type veth peer name el0 netns {}", two.name));
+        for (space, host) in [(&one, 1), (&two, 2)] {
+            space.ip(&format!("address add 10.77.0.{host}/24 dev el0"));
+            space.ip(&format!("address add fd77::{host}/64 dev el0 nodad"));
+            space.ip(&format!("link set el0 address 02:00:00:00:77:0{host} up"));
+        }
+        (one, two)
+    }
+
+    /// Runs `ip` in there.
+    pub(crate) fn ip(&self, line: &str) {
+        let mut words = vec!["-n", &self.name];
+        words.extend(line.split_whitespace());
+        run(&words);
+    }
+
+    /// Runs `tc` in there.
+    pub(crate) fn tc(&self, line: &str) {
+        let mut tc = Command::new("tc");
+        let done = tc.args(["-n", &self.name]).args(line.split_whitespace()).status().unwrap();
+        assert!(done.success(), "tc {line}");
+    }
+
+    /// Runs the closure on a thread that is in there.
+    pub(crate) fn inside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let space = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        let enter_and_work = || {
+            // SAFETY: the descriptor is open; only this thread, which then ends, changes its place.
+            let done = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+            work()
+        };
+        thread::scope(|scope| match scope.spawn(enter_and_work).join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    }
+}
+
+/// Whether tests that need root can run. Says so if not, and fails where they must.
+pub(crate) fn privileged(test: &str) -> bool {
+    // SAFETY: it has no arguments and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        let demanded = std::env::var_os("ELECTRODE_REQUIRE_PRIVILEGED").is_some_and(|on| on == "1");
+        assert!(!demanded, "{test} needs root, and ELECTRODE_REQUIRE_PRIVILEGED=1 demands it");
+        eprintln!("LEFT OUT: {test} needs root");
+    }
+    root
+}
+
+/// Waits for a condition, with a bound.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn run(words: &[&str]) {
+    let done = Command::new("ip").args(words).output().unwrap();
+    assert!(done.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
