@@ -3,9 +3,16 @@
 
 mod error;
 #[allow(dead_code, reason = "the endpoint comes next")]
+mod keeper;
+#[allow(dead_code, reason = "the endpoint comes next")]
 mod kernel;
-#[allow(dead_code, reason = "the survey comes next")]
 mod net;
+#[allow(dead_code, reason = "the endpoint comes next")]
+mod place;
+#[cfg(test)]
+mod privileged;
+#[allow(dead_code, reason = "the endpoint comes next")]
+mod shared;
 
 pub use error::EbpfError;
 pub use net::{

@@ -180,13 +180,14 @@ impl Node {
         Some(due)
     }
 
-    /// To whom something waits to be sent, and how much. It is sent now.
+    /// How much waits to be sent to a node.
     fn sent_to(&self, node: u64) -> usize {
-        let outbox = &mut self.0.lock().unwrap().0;
-        let count = outbox.outbox().iter().filter(|sent| sent.to == address(node)).count();
-        count
+        self.with(|engine, _| {
+            engine.outbox().iter().filter(|sent| sent.to == address(node)).count()
+        })
     }
 
+    /// What waits to be sent leaves.
     fn send(&self) {
         self.with(|engine, _| {
             let count = engine.outbox().len();

@@ -87,7 +87,7 @@ pub trait Keeper: Debug + Send + 'static {
     /// [`TallyView::sent`] is `through` from the next call on.
     fn sending(&mut self, through: Slot, vote: bool);
 
-    /// As [`Tally::ack`]. Unless that refuses it, the member expects `next`:
+    /// As [`Tally::ack`]. Unless that refuses it, or `next` is zero, the member expects `next`:
     /// [`heard_next`](Self::heard_next), if it says anything, says so from now on.
     fn count(
         &mut self,

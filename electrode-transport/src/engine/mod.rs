@@ -31,6 +31,7 @@ pub use local::LocalKeeper;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use outbox::{Outbox, Transmit};
+pub use ring::LogRing;
 pub use wakers::WakeList;
 
 use crate::config::{EndpointConfig, GroupConfig};

@@ -22,7 +22,7 @@ struct Record {
 
 /// A ring of records with circular body storage. Never allocates after it has warmed up.
 #[derive(Debug)]
-pub(crate) struct LogRing {
+pub struct LogRing {
     bytes: Box<[u8]>,
     head: usize,
     used: usize,
@@ -33,7 +33,9 @@ pub(crate) struct LogRing {
 }
 
 impl LogRing {
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// An empty ring for bodies of `capacity` bytes altogether.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
         Self {
             bytes: vec![0; capacity].into_boxed_slice(),
             head: 0,
@@ -47,7 +49,7 @@ impl LogRing {
 
     /// Copies the body behind what is committed; `false` if there is no room, and then nothing has
     /// changed.
-    pub(crate) fn reserve(&mut self, ballot: Ballot, first: Slot, last: Slot, body: &[u8]) -> bool {
+    pub fn reserve(&mut self, ballot: Ballot, first: Slot, last: Slot, body: &[u8]) -> bool {
         let charge = body.len() + RECORD_OVERHEAD;
         if self.used + body.len() > self.bytes.len() || self.charged + charge > self.limit() {
             return false;
@@ -67,7 +69,7 @@ impl LogRing {
     }
 
     /// Makes the reserved record readable.
-    pub(crate) fn commit(&mut self) {
+    pub fn commit(&mut self) {
         if let Some(record) = self.reserved.take() {
             self.used += record.len;
             self.charged += record.len + RECORD_OVERHEAD;
@@ -76,7 +78,7 @@ impl LogRing {
     }
 
     /// Gives the reserved record's place back.
-    pub(crate) fn discard(&mut self) {
+    pub fn discard(&mut self) {
         self.reserved = None;
     }
 
@@ -89,7 +91,7 @@ impl LogRing {
     }
 
     /// Moves records into `batch` while they fit.
-    pub(crate) fn poll(&mut self, batch: &mut LogBatch) {
+    pub fn poll(&mut self, batch: &mut LogBatch) {
         while let Some(&record) = self.records.front() {
             if !batch.has_room(record.len) {
                 break;
@@ -105,7 +107,8 @@ impl LogRing {
     }
 
     /// Whether the slot lies inside a waiting record without being its last: its end then.
-    pub(crate) fn splits(&self, through: Slot) -> Option<Slot> {
+    #[must_use]
+    pub fn splits(&self, through: Slot) -> Option<Slot> {
         self.records
             .iter()
             .find(|record| record.first <= through && through < record.last)
@@ -113,19 +116,26 @@ impl LogRing {
     }
 
     /// Drops waiting records that end at or before `through`: the library has them already.
-    pub(crate) fn discard_through(&mut self, through: Slot) {
+    pub fn discard_through(&mut self, through: Slot) {
         while self.records.front().is_some_and(|record| record.last <= through) {
             self.pop();
         }
     }
 
+    /// Bytes charged for what waits: each body's, and 48 more for its record.
+    #[must_use]
+    pub const fn charged(&self) -> usize {
+        self.charged
+    }
+
     /// The last slot that `poll` has handed out.
-    pub(crate) fn polled(&self) -> Slot {
+    #[must_use]
+    pub fn polled(&self) -> Slot {
         self.polled
     }
 
     /// A new ballot counts from anew.
-    pub(crate) fn reset_polled(&mut self, through: Slot) {
+    pub fn reset_polled(&mut self, through: Slot) {
         self.polled = through;
     }
 }

@@ -192,6 +192,10 @@ impl<K: Keeper> Group<K> {
         let config = GroupConfig { membership: membership.clone(), ..self.config.clone() };
         config.validate(&io.config)?;
         let seat = Seat::new(config.group, membership, &io.config)?;
+        if let Some((leader, mut turn)) = self.turn(io, now) {
+            // What the keeper heard until now, it heard of the old indices.
+            leader.catch_up(&mut turn);
+        }
         let old = core::mem::replace(&mut self.seat, seat).membership;
         let new = Arc::clone(&self.seat.membership);
         self.config = config;

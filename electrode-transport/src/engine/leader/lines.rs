@@ -154,7 +154,7 @@ impl Leader {
 
     /// Retransmits what is due. A member to whom no kept frame is of use is asked where it stands.
     pub(crate) fn handle_timeout(&mut self, turn: &mut Turn<'_, impl Keeper>) {
-        if !self.next_timeout().is_some_and(|due| due <= turn.now) {
+        if self.next_timeout().is_none_or(|due| due > turn.now) {
             return;
         }
         self.catch_up(turn);

@@ -213,18 +213,23 @@ impl Leader {
         turn: &mut Turn<'_, impl Keeper>,
     ) -> Heard {
         let is_probe = header.kind == FrameKind::ProbeAck;
-        let next = if is_probe { header.commit } else { header.first };
-        let counted = turn.keeper.count(header.ballot, member, header.last, next);
+        let ignored = |verdict| {
+            !matches!(verdict, TallyVerdict::Quorum | TallyVerdict::Counted | TallyVerdict::Repeat)
+        };
         let probed = if is_probe {
             turn.keeper.count_probe(header.ballot, member, header.first.0)
         } else {
             TallyVerdict::Repeat
         };
+        // What the member expects is believed only of an answer that is believed whole.
+        let next = match is_probe {
+            true if ignored(probed) => Slot::ZERO,
+            true => header.commit,
+            false => header.first,
+        };
+        let counted = turn.keeper.count(header.ballot, member, header.last, next);
         let told = if probed == TallyVerdict::Repeat { counted } else { probed };
         turn.io.stats.add(told.into(), 1);
-        let ignored = |verdict| {
-            !matches!(verdict, TallyVerdict::Quorum | TallyVerdict::Counted | TallyVerdict::Repeat)
-        };
         let heard = Heard {
             quorum: counted == TallyVerdict::Quorum,
             probe: probed == TallyVerdict::Quorum,

@@ -1,0 +1,181 @@
+//! What the endpoint's accelerator and its groups' keepers share: the kernel's side, and what was
+//! harvested from it.
+//!
+//! All of it is used under the engine's lock, so the lock in here is never waited for. It is there
+//! because the accelerator and the keepers are owned apart.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use electrode_ebpf_abi::{Command, GROUPS_MAX, Notice, Op, Record, news};
+use electrode_transport::GroupId;
+use electrode_transport::engine::News;
+
+use crate::error::EbpfError;
+use crate::kernel::{Kernel, Rings};
+use crate::place::Place;
+
+/// Which of the programs are in place.
+pub(crate) mod attached {
+    /// Frames that arrive meet the ingress program.
+    pub(crate) const INGRESS: u32 = 1;
+    /// Frames that leave meet the egress program.
+    pub(crate) const EGRESS: u32 = 2;
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) kernel: Kernel,
+    /// Bits of [`attached`].
+    attached: AtomicU32,
+    /// A command failed: what the kernel holds can no longer be steered, so nothing may count.
+    broken: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    rings: Rings,
+    pub(crate) places: BTreeMap<u32, Place>,
+    /// What came about and was not told yet.
+    news: Vec<(GroupId, News)>,
+}
+
+impl Shared {
+    pub(crate) fn new(kernel: Kernel, rings: Rings) -> Self {
+        let state = State { rings, places: BTreeMap::new(), news: Vec::new() };
+        Self {
+            kernel,
+            attached: AtomicU32::new(0),
+            broken: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_attached(&self, which: u32) -> bool {
+        self.attached.load(Ordering::Relaxed) & which != 0
+    }
+
+    pub(crate) fn set_attached(&self, which: u32) {
+        self.attached.store(which, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Runs a command. If the kernel does not, the answer is zero, which no command's is, and the
+    /// endpoint is broken from now on.
+    pub(crate) fn command(&self, op: Op, command: Command) -> u32 {
+        self.insist(|| self.kernel.command(op, command))
+    }
+
+    /// Tries again when memory was short, which is the only reason to fail that can pass.
+    pub(crate) fn insist(&self, mut run: impl FnMut() -> Result<u32, EbpfError>) -> u32 {
+        const ATTEMPTS: usize = 16;
+        for attempt in 1..=ATTEMPTS {
+            match run() {
+                Ok(answer) => return answer,
+                Err(error) if attempt == ATTEMPTS => {
+                    tracing::error!(%error, "the kernel runs no commands: the endpoint falls silent");
+                    self.broken.store(true, Ordering::Relaxed);
+                }
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+        0
+    }
+}
+
+impl State {
+    /// A place that no group has.
+    pub(crate) fn free_place(&self) -> Option<u32> {
+        (0..GROUPS_MAX).find(|place| !self.places.contains_key(place))
+    }
+
+    /// Whether the rings hold anything.
+    pub(crate) fn is_ripe(&self) -> bool {
+        self.rings.notices.is_ripe() || self.rings.logs.iter().any(|ring| ring.is_ripe())
+    }
+
+    /// Takes in what the rings hold, up to what is still being written.
+    pub(crate) fn harvest(&mut self) {
+        let Self { rings, places, news } = self;
+        for ring in &mut rings.logs {
+            ring.read(|bytes| take_record(places, news, bytes));
+        }
+        rings.notices.read(|bytes| take_notice(places, news, bytes));
+    }
+
+    /// Takes in everything that was reserved before this call: what the programs acknowledged, or
+    /// still will, of anything they judged before.
+    pub(crate) fn harvest_all(&mut self) {
+        let Self { rings, places, news } = self;
+        for ring in &mut rings.logs {
+            ring.read_reserved(|bytes| take_record(places, news, bytes));
+        }
+    }
+
+    /// What has come about since the last call.
+    pub(crate) fn take_news(&mut self) -> Vec<(GroupId, News)> {
+        std::mem::take(&mut self.news)
+    }
+}
+
+fn take_record(places: &mut BTreeMap<u32, Place>, news: &mut Vec<(GroupId, News)>, bytes: &[u8]) {
+    let Some((head, rest)) = read_record(bytes) else { return };
+    let Some(body) = rest.get(..head.len as usize) else { return };
+    // A group that was closed meanwhile wants nothing any more.
+    let Some(place) = places.get_mut(&head.place) else { return };
+    place.take(&head, body);
+    push_news(news, place.group, News { log: true, ..News::default() });
+}
+
+fn take_notice(places: &mut BTreeMap<u32, Place>, told: &mut Vec<(GroupId, News)>, bytes: &[u8]) {
+    let Some(notice) = read_notice(bytes) else { return };
+    let Some(place) = places.get(&notice.place) else { return };
+    let is = |bit: u32| notice.news & bit != 0;
+    let what = News { log: is(news::COMMIT), quorum: is(news::QUORUM), probe: is(news::PROBE) };
+    push_news(told, place.group, what);
+}
+
+/// Adds to the last entry if it is of the same group: a burst is one entry.
+fn push_news(news: &mut Vec<(GroupId, News)>, group: GroupId, what: News) {
+    match news.last_mut() {
+        Some((last, told)) if *last == group => {
+            told.log |= what.log;
+            told.quorum |= what.quorum;
+            told.probe |= what.probe;
+        }
+        _ => news.push((group, what)),
+    }
+}
+
+fn read_record(bytes: &[u8]) -> Option<(Record, &[u8])> {
+    let (head, body) = bytes.split_first_chunk::<{ size_of::<Record>() }>()?;
+    let (words, _) = head.as_chunks::<8>();
+    let [sequence, ballot, first, last, tail] = words else { return None };
+    let [p0, p1, p2, p3, l0, l1, l2, l3] = *tail;
+    let record = Record {
+        sequence: u64::from_ne_bytes(*sequence),
+        ballot: u64::from_ne_bytes(*ballot),
+        first: u64::from_ne_bytes(*first),
+        last: u64::from_ne_bytes(*last),
+        place: u32::from_ne_bytes([p0, p1, p2, p3]),
+        len: u32::from_ne_bytes([l0, l1, l2, l3]),
+    };
+    Some((record, body))
+}
+
+fn read_notice(bytes: &[u8]) -> Option<Notice> {
+    let [p0, p1, p2, p3, n0, n1, n2, n3, ..] = *bytes else { return None };
+    Some(Notice {
+        place: u32::from_ne_bytes([p0, p1, p2, p3]),
+        news: u32::from_ne_bytes([n0, n1, n2, n3]),
+    })
+}
