@@ -4,7 +4,7 @@ use electrode_ebpf_abi::{
     Board, Command, Group, NOBODY, Op, Opening, RECORD_CHARGE, Record, Seating, seat as change,
 };
 use electrode_transport::rules::{Acceptor, AckMode, ArmError, Proposal, Tally, Verdict, Voters};
-use electrode_transport::{Ballot, MemberIndex, Slot, Time};
+use electrode_transport::{Ballot, MEMBERS_MAX, MemberIndex, Slot, Time};
 
 use crate::group::{
     Seat, has_room, renew_lease, show_acceptor, show_member, show_next, show_tally,
@@ -228,8 +228,8 @@ fn lead(group: &mut Group, board: &mut Board, command: &Command) -> u32 {
     } else {
         0
     };
-    let shown = if is(Op::Count) || is(Op::CountProbe) { member } else { gate.own };
-    show_member(group, board, shown);
+    let is_of_member = (is(Op::Count) || is(Op::CountProbe)) && (member.0 as usize) < MEMBERS_MAX;
+    show_member(group, board, if is_of_member { member } else { gate.own });
     answer
 }
 

@@ -1,9 +1,11 @@
 //! The programs and their maps, loaded: everything that touches the kernel's memory.
 
 mod control;
+#[cfg(test)]
+mod differential;
 mod load;
 mod mapped;
 mod ring;
 
 #[allow(unused_imports, reason = "the endpoint comes next")]
-pub(crate) use load::{Kernel, Rings, Settings};
+pub(crate) use load::{IN_TC, IN_XDP, Kernel, OUT_TC, Rings, Settings};
