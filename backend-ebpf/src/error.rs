@@ -8,6 +8,8 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 use electrode_transport::TransportError;
 
+use crate::survey::Hook;
+
 /// Why the eBPF backend cannot run here, or one of its calls failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,14 +17,14 @@ pub enum EbpfError {
     /// The object could not be read or its maps not be made: an old kernel, a missing privilege, or
     /// a memory limit.
     #[error("the kernel did not take the programs' maps: CAP_BPF and CAP_NET_ADMIN are needed")]
-    Object(#[source] ObjectError),
+    Object(#[source] Box<ObjectError>),
     /// The kernel's verifier refused a program. The error holds its log: please report it.
     #[error("the kernel did not take the program {name}")]
     Load {
         /// The program.
         name: &'static str,
         /// What the kernel said, with the verifier's log.
-        source: ProgramError,
+        source: Box<ProgramError>,
     },
     /// A map could not be made or used.
     #[error("the map {name} could not be used")]
@@ -30,7 +32,7 @@ pub enum EbpfError {
         /// The map.
         name: &'static str,
         /// What the kernel said.
-        source: MapError,
+        source: Box<MapError>,
     },
     /// The object does not have what this library expects: it is of another version.
     #[error(
@@ -44,7 +46,7 @@ pub enum EbpfError {
     #[error("the kernel did not run a command")]
     Command {
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
     },
     /// No interface has that name or index in this network namespace.
     #[error(
@@ -69,6 +71,24 @@ pub enum EbpfError {
         operation: &'static str,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// A program could not be put in its place.
+    #[error("the program {name} could not be attached to {interface} by {hook}")]
+    Attach {
+        /// The program.
+        name: &'static str,
+        /// How.
+        hook: String,
+        /// Where.
+        interface: String,
+        /// What the kernel said: EBUSY is a slot that somebody else's program has.
+        source: Box<ProgramError>,
+    },
+    /// The kernel attaches without a link, so that the attachment would outlive the process.
+    #[error("attaching by {hook} gives no link here: Linux 6.6 or later is needed")]
+    NoLink {
+        /// How.
+        hook: Hook,
     },
     /// The endpoint's maps have a place for so many groups.
     #[error("the endpoint has {max} groups, which is all it can have: open another endpoint")]

@@ -17,7 +17,7 @@ use crate::shared::{Shared, State, attached};
 
 /// Keeps one group's rule state in the kernel.
 #[derive(Debug)]
-pub struct KernelKeeper {
+pub(crate) struct KernelKeeper {
     shared: Arc<Shared>,
     place: u32,
     view: BoardView,
@@ -25,7 +25,7 @@ pub struct KernelKeeper {
 
 /// The tally as the board shows it.
 #[derive(Debug)]
-pub struct BoardView {
+pub(crate) struct BoardView {
     shared: Arc<Shared>,
     place: u32,
     /// As far as this process has let frames go; the kernel arms as they leave.

@@ -48,7 +48,7 @@ impl Kernel {
 
     fn run(&self, name: &'static str, bytes: &[u8]) -> Result<u32, EbpfError> {
         let program = self.ebpf.program(name).ok_or(EbpfError::Foreign { name })?;
-        let failed = |source| EbpfError::Command { source };
+        let failed = |source| EbpfError::Command { source: Box::new(source) };
         let program: &Xdp = program.try_into().map_err(failed)?;
         let options = TestRunOptions { data_in: Some(bytes), ..TestRunOptions::new() };
         Ok(program.test_run(options).map_err(failed)?.return_value)

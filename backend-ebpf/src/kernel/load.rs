@@ -69,7 +69,7 @@ impl Kernel {
             .override_global("OFFLOADS", &settings.offloads, true)
             .map_max_entries("el_notices", settings.notice_bytes)
             .load(object)
-            .map_err(EbpfError::Object)?;
+            .map_err(|source| EbpfError::Object(Box::new(source)))?;
         let mut ring_maps = Vec::new();
         let logs = make_logs(&mut ebpf, settings.log_bytes, &mut ring_maps)?;
         let notices = take_map(&mut ebpf, "el_notices")?;
@@ -117,7 +117,7 @@ impl Kernel {
     pub(crate) fn ticks(&self) -> Result<[u64; Tick::COUNT], EbpfError> {
         const NAME: &str = "el_ticks";
         let map = self.ebpf.map(NAME).ok_or(EbpfError::Foreign { name: NAME })?;
-        let map_error = |source| EbpfError::Map { name: NAME, source };
+        let map_error = |source| EbpfError::Map { name: NAME, source: Box::new(source) };
         let map: PerCpuArray<_, [u64; Tick::COUNT]> = map.try_into().map_err(map_error)?;
         let mut total = [0u64; Tick::COUNT];
         for ticks in map.get(&0, 0).map_err(map_error)?.iter() {
@@ -130,7 +130,7 @@ impl Kernel {
 }
 
 fn load_error(name: &'static str, source: ProgramError) -> EbpfError {
-    EbpfError::Load { name, source }
+    EbpfError::Load { name, source: Box::new(source) }
 }
 
 fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, EbpfError> {
@@ -148,7 +148,7 @@ fn make_logs(
 ) -> Result<Vec<Ring>, EbpfError> {
     const NAME: &str = "el_logs";
     const RINGBUF: u32 = 27;
-    let map_error = |source: MapError| EbpfError::Map { name: NAME, source };
+    let map_error = |source: MapError| EbpfError::Map { name: NAME, source: Box::new(source) };
     let cpus = aya::util::nr_cpus()
         .map_err(|(_, source)| EbpfError::Io { operation: "count the CPUs", source })?;
     let outer = ebpf.map_mut(NAME).ok_or(EbpfError::Foreign { name: NAME })?;

@@ -16,6 +16,7 @@ mod tests;
 mod watch;
 
 pub(crate) use ethtool::{Ethtool, Feature};
+pub(crate) use interface::ask_link;
 pub use interface::{Interface, InterfaceKind};
 pub use next_hops::{NextHop, NextHops, Unreachable};
 pub(crate) use request::{Requests, Shape};

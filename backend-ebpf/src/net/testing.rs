@@ -50,10 +50,10 @@ impl Space {
     }
 
     /// Runs `tc` in there.
-    pub(crate) fn tc(&self, line: &str) {
+    pub(crate) fn tc(&self, words: &[&str]) {
         let mut tc = Command::new("tc");
-        let done = tc.args(["-n", &self.name]).args(line.split_whitespace()).status().unwrap();
-        assert!(done.success(), "tc {line}");
+        let done = tc.args(["-n", &self.name]).args(words).status().unwrap();
+        assert!(done.success(), "tc {words:?}");
     }
 
     /// Runs the closure on a thread that is in there.
@@ -70,18 +70,6 @@ impl Space {
             Err(panic) => std::panic::resume_unwind(panic),
         })
     }
-}
-
-/// Whether tests that need root can run. Says so if not, and fails where they must.
-pub(crate) fn privileged(test: &str) -> bool {
-    // SAFETY: it has no arguments and cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !root {
-        let demanded = std::env::var_os("ELECTRODE_REQUIRE_PRIVILEGED").is_some_and(|on| on == "1");
-        assert!(!demanded, "{test} needs root, and ELECTRODE_REQUIRE_PRIVILEGED=1 demands it");
-        eprintln!("LEFT OUT: {test} needs root");
-    }
-    root
 }
 
 /// Waits for a condition, with a bound.

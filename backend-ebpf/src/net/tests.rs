@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use super::testing::{Space, privileged, until};
+use super::testing::{Space, until};
 use super::*;
 use crate::error::EbpfError;
+use crate::privileged::is_privileged;
 
 const MAC_TWO: [u8; 6] = [2, 0, 0, 0, 0x77, 2];
 
@@ -42,7 +43,7 @@ fn wait(watch: &mut Watch, what: &str, matches: impl Fn(&Changes) -> bool) {
 
 #[test]
 fn an_interface_tells_what_it_is() {
-    if !privileged("an_interface_tells_what_it_is") {
+    if !is_privileged("an_interface_tells_what_it_is") {
         return;
     }
     let (one, _two) = Space::pair();
@@ -81,7 +82,7 @@ fn an_interface_tells_what_it_is() {
 
 #[test]
 fn a_neighbours_address_is_found_and_followed() {
-    if !privileged("a_neighbours_address_is_found_and_followed") {
+    if !is_privileged("a_neighbours_address_is_found_and_followed") {
         return;
     }
     for (own, peer) in [("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")] {
@@ -108,7 +109,7 @@ fn a_neighbours_address_is_found_and_followed() {
 
 #[test]
 fn a_changed_address_of_a_permanent_neighbour_is_told() {
-    if !privileged("a_changed_address_of_a_permanent_neighbour_is_told") {
+    if !is_privileged("a_changed_address_of_a_permanent_neighbour_is_told") {
         return;
     }
     let (one, _two) = Space::pair();
@@ -125,7 +126,7 @@ fn a_changed_address_of_a_permanent_neighbour_is_told() {
 
 #[test]
 fn a_peer_that_is_not_there_has_a_reason() {
-    if !privileged("a_peer_that_is_not_there_has_a_reason") {
+    if !is_privileged("a_peer_that_is_not_there_has_a_reason") {
         return;
     }
     let (one, _two) = Space::pair();
@@ -161,7 +162,7 @@ fn a_peer_that_is_not_there_has_a_reason() {
 
 #[test]
 fn behind_a_gateway_the_gateways_address_counts() {
-    if !privileged("behind_a_gateway_the_gateways_address_counts") {
+    if !is_privileged("behind_a_gateway_the_gateways_address_counts") {
         return;
     }
     for (own, gateway, far, net) in [
@@ -189,7 +190,7 @@ fn behind_a_gateway_the_gateways_address_counts() {
 
 #[test]
 fn a_link_that_falls_rises_is_renamed_and_deleted_is_followed() {
-    if !privileged("a_link_that_falls_rises_is_renamed_and_deleted_is_followed") {
+    if !is_privileged("a_link_that_falls_rises_is_renamed_and_deleted_is_followed") {
         return;
     }
     let (one, two) = Space::pair();
@@ -223,7 +224,7 @@ fn a_link_that_falls_rises_is_renamed_and_deleted_is_followed() {
 
 #[test]
 fn a_bridge_that_loses_a_port_is_no_deleted_link() {
-    if !privileged("a_bridge_that_loses_a_port_is_no_deleted_link") {
+    if !is_privileged("a_bridge_that_loses_a_port_is_no_deleted_link") {
         return;
     }
     let (one, _two) = Space::pair();
@@ -239,7 +240,7 @@ fn a_bridge_that_loses_a_port_is_no_deleted_link() {
 
 #[test]
 fn more_changes_than_fit_are_an_overrun_and_the_link_is_read_again() {
-    if !privileged("more_changes_than_fit_are_an_overrun") {
+    if !is_privileged("more_changes_than_fit_are_an_overrun") {
         return;
     }
     let (one, _two) = Space::pair();

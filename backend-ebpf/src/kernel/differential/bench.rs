@@ -7,7 +7,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp}
 use electrode_ebpf_abi::{Endpoint, Notice, Record, Tick};
 use electrode_transport::Time;
 
-use super::model::{Hook, Model, Order, PLACES, Ring, Seen, Step};
+use super::model::{Bytes, Hook, Model, Order, PLACES, Ring, Seen, Step};
 use crate::error::EbpfError;
 use crate::kernel::load::{IN_TC, IN_XDP, OUT_TC};
 use crate::kernel::{Kernel, Rings, Settings};
@@ -33,7 +33,7 @@ pub(super) struct Bench {
 /// What a drain has found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) records: VecDeque<(Record, Vec<u8>)>,
+    pub(super) records: VecDeque<(Record, Bytes)>,
     pub(super) told: VecDeque<Notice>,
 }
 
@@ -87,8 +87,8 @@ impl Bench {
     /// Takes a step. A drain's finds go to `found`.
     pub(super) fn take(&mut self, step: &Step, found: &mut Found) -> Result<Seen, EbpfError> {
         Ok(match step {
-            Step::Arrive(hook, packet) => self.arrive(*hook, packet)?,
-            Step::Leave(packet, mark) => self.leave(packet, *mark)?,
+            Step::Arrive(hook, packet) => self.arrive(*hook, &packet.0)?,
+            Step::Leave(packet, mark) => self.leave(&packet.0, *mark)?,
             Step::Order(order) => Seen::Answer(self.order(order)?),
             Step::Lease(place, until) => {
                 self.kernel.boards.set_lease(*place, *until);
@@ -111,7 +111,7 @@ impl Bench {
             Order::Open(place, opening) => kernel.open(*place, opening),
             Order::Seat(place, seating) => kernel.seat(*place, seating),
             Order::Close(place) => kernel.close_group(*place),
-            Order::Offer(command, body) => kernel.offer(*command, body),
+            Order::Offer(command, body) => kernel.offer(*command, &body.0),
             Order::Plain(op, command) => kernel.command(*op, *command),
         }
     }
@@ -122,7 +122,7 @@ impl Bench {
             data_out: Some(&mut self.out),
             ..TestRunOptions::new()
         };
-        let failed = |source| EbpfError::Command { source };
+        let failed = |source| EbpfError::Command { source: Box::new(source) };
         let (ran, [pass, drop, back]) = match hook {
             Hook::Xdp => (xdp(&self.kernel).and_then(|it| it.test_run(options)), [2, 1, 3]),
             Hook::Tc => (tc(&self.kernel, IN_TC).and_then(|it| it.test_run(options)), [!0, 2, 7]),
@@ -130,9 +130,9 @@ impl Bench {
         let ran = ran.map_err(failed)?;
         let out = &self.out[..ran.data_size_out as usize];
         Ok(match ran.return_value {
-            value if value == pass => Seen::Passed(out.to_vec()),
+            value if value == pass => Seen::Passed(Bytes(out.to_vec())),
             value if value == drop => Seen::Dropped,
-            value if value == back => Seen::Returned(out.to_vec()),
+            value if value == back => Seen::Returned(Bytes(out.to_vec())),
             value => Seen::Answer(value),
         })
     }
@@ -148,10 +148,10 @@ impl Bench {
             ..TestRunOptions::new()
         };
         let ran = tc(&self.kernel, OUT_TC).and_then(|it| it.test_run(options));
-        let ran = ran.map_err(|source| EbpfError::Command { source })?;
+        let ran = ran.map_err(|source| EbpfError::Command { source: Box::new(source) })?;
         let is_on = ran.return_value == !0 && after[MARK..MARK + 4] == [0; 4];
         let out = self.out[..ran.data_size_out as usize].to_vec();
-        Ok(if is_on { Seen::Passed(out) } else { Seen::Answer(ran.return_value) })
+        Ok(if is_on { Seen::Passed(Bytes(out)) } else { Seen::Answer(ran.return_value) })
     }
 
     fn drain(&mut self) -> Found {
@@ -205,7 +205,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// A record of a log ring with its body. One whose length is wrong shows by the body's.
-fn record(bytes: &[u8]) -> (Record, Vec<u8>) {
+fn record(bytes: &[u8]) -> (Record, Bytes) {
     let record = Record {
         sequence: word(bytes, 0),
         ballot: word(bytes, 8),
@@ -215,7 +215,7 @@ fn record(bytes: &[u8]) -> (Record, Vec<u8>) {
         len: half(bytes, 36),
     };
     let body = &bytes[size_of::<Record>()..];
-    (record, body[..body.len().min(record.len as usize)].to_vec())
+    (record, Bytes(body[..body.len().min(record.len as usize)].to_vec()))
 }
 
 /// Binds this thread to a CPU, and gives it a network of its own whose loopback interface, the one that

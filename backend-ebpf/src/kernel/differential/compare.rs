@@ -63,14 +63,14 @@ pub(super) fn simulate(
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let name = bench.name;
     let mut model = bench.begin().map_err(|error| Difference(format!("{name}: {error:?}")))?;
-    let draw = Draw::new(&mut dice, &model);
+    let mut draw = Draw::new(&mut dice, &model);
     for number in 0..steps {
         let step = draw.step(&mut dice, &model);
         let is_last = number + 1 == steps;
         let counts = is_close || is_last || number % TICKS_EVERY == 0;
         take(bench, &mut model, &step, counts).map_err(|what| {
             let hint = "ELECTRODE_SEED runs it alone and compares the counters at every step";
-            Difference(format!("{name}, seed {seed}, step {number}: {what}\n{step:02x?}\n({hint})"))
+            Difference(format!("{name}, seed {seed}, step {number}: {what}\n{step:?}\n({hint})"))
         })?;
     }
     census.add(&Census { steps, ticks: model.ticks });
@@ -93,11 +93,13 @@ fn take(bench: &mut Bench, model: &mut Model, step: &Step, counts: bool) -> Resu
         let heard = Time(boards.acceptor(place)[HEARD]);
         if (before..=after).contains(&heard) { heard } else { before }
     };
+    let ticks = model.ticks;
     let expected = model.take(step, clock);
     if seen != expected {
-        return Err(format!(
-            "the programs did\n{seen:02x?}\nand should have done\n{expected:02x?}"
-        ));
+        let is_new = |tick: &&Tick| ticks[**tick as usize] != model.ticks[**tick as usize];
+        let counted: Vec<_> = Tick::ALL.iter().filter(is_new).collect();
+        let should = format!("and should have done, counting {counted:?},\n{expected:?}");
+        return Err(format!("the programs did\n{seen:?}\n{should}"));
     }
     let produced = [model.log.produced, model.notices.produced];
     same("how far the rings are", &bench.produced(), &produced)?;
@@ -119,7 +121,7 @@ fn same<T: PartialEq + fmt::Debug>(what: &str, is: &T, should: &T) -> Result<(),
     if is == should {
         return Ok(());
     }
-    Err(format!("{what}: is\n{is:02x?}\nand should be\n{should:02x?}"))
+    Err(format!("{what}: is\n{is:?}\nand should be\n{should:?}"))
 }
 
 fn board(boards: &Mapped<Board>, place: u32, group: &Group) -> Result<(), String> {

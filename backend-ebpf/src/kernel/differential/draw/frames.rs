@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::model::{Group, Model};
-use super::super::packet::{Envelope, Spot};
+use super::super::packet::{self, Envelope, Spot};
 use super::{Draw, any, near, next, other};
 
 impl Draw {
@@ -31,8 +31,12 @@ impl Draw {
         if dice.random_bool(0.005) {
             body.truncate(dice.random_range(0..=body.len()));
         }
+        let envelope = envelope(dice, model, from, to);
+        if header.kind == FrameKind::Probe && dice.random_bool(0.3) {
+            tune(model, group, &mut header, &envelope);
+        }
         let payload = payload(dice, model, header, &body);
-        envelope(dice, model, from, to).seal(&payload)
+        envelope.seal(&payload)
     }
 
     /// A packet that leaves.
@@ -68,21 +72,8 @@ impl Draw {
 
     /// A frame that makes sense to the group.
     fn frame(&self, dice: &mut ChaCha8Rng, group: &Group) -> (Header, Vec<u8>) {
-        let base = Header {
-            kind: FrameKind::Message,
-            sender: other(dice, group),
-            flags: 0,
-            cluster: group.gate.cluster,
-            incarnation: group.gate.incarnation,
-            group: GroupId(group.id),
-            ballot: Ballot::NONE,
-            first: Slot::ZERO,
-            last: Slot::ZERO,
-            commit: Slot::ZERO,
-            body_len: 0,
-            destination: if dice.random_bool(0.5) { DESTINATION_ALL } else { group.gate.own.0 },
-            tag: 0,
-        };
+        let to = if dice.random_bool(0.5) { DESTINATION_ALL } else { group.gate.own.0 };
+        let base = base(group, other(dice, group), to);
         match dice.random_range(0..100) {
             0..50 => {
                 let body = self.body(dice);
@@ -141,6 +132,61 @@ fn accept(dice: &mut ChaCha8Rng, group: &Group, base: Header) -> Header {
 fn probe(dice: &mut ChaCha8Rng, group: &Group, base: Header) -> Header {
     let first = if dice.random_bool(0.3) { any(dice) } else { dice.random_range(0..9) };
     Header { kind: FrameKind::Probe, first: Slot(first), ..led(dice, group, base) }
+}
+
+/// A packet of which user space is told, if the group follows somebody: a higher commit slot.
+pub(super) fn news(dice: &mut ChaCha8Rng, model: &Model, place: usize) -> Vec<u8> {
+    let group = &model.groups[place];
+    let base = base(group, group.acceptor.leader(), DESTINATION_ALL);
+    let header = Header {
+        kind: FrameKind::Probe,
+        ballot: group.acceptor.ballot(),
+        commit: group.acceptor.commit().next(),
+        ..base
+    };
+    let peer = &group.peers[usize::from(header.sender.0) & 31];
+    let from = Spot { address: peer.address, port: peer.port };
+    let to = Spot { address: model.endpoint.address, port: model.endpoint.port };
+    let payload = model.encode(header);
+    envelope(dice, model, from, to).seal(&payload)
+}
+
+/// A frame of the group, as empty as can be.
+fn base(group: &Group, sender: MemberIndex, destination: u8) -> Header {
+    Header {
+        kind: FrameKind::Message,
+        sender,
+        flags: 0,
+        cluster: group.gate.cluster,
+        incarnation: group.gate.incarnation,
+        group: GroupId(group.id),
+        ballot: Ballot::NONE,
+        first: Slot::ZERO,
+        last: Slot::ZERO,
+        commit: Slot::ZERO,
+        body_len: 0,
+        destination,
+        tag: 0,
+    }
+}
+
+/// Numbers a probe so that the right checksum of its answer comes out as zero, which on the wire is
+/// written the other way: one answer in 65,536 otherwise. Under a key the tag undoes it.
+fn tune(model: &Model, group: &Group, header: &mut Header, envelope: &Envelope) {
+    header.first = Slot(header.first.0 & !0xffff);
+    let position = group.acceptor.position();
+    let answer = Header {
+        kind: FrameKind::ProbeAck,
+        sender: group.gate.own,
+        destination: header.sender.0,
+        last: position.acknowledged,
+        commit: position.next,
+        ..*header
+    };
+    let request = envelope.seal(&model.encode(*header));
+    let reply = packet::reply(&request, model.is_ipv6(), &model.encode(answer));
+    let at = packet::headers_len(model.is_ipv6()) - 2;
+    header.first.0 |= u64::from(u16::from_le_bytes([reply[at], reply[at + 1]]));
 }
 
 /// At the led ballot, about as far as was sent.

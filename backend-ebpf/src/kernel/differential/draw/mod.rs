@@ -11,7 +11,7 @@ use electrode_transport::{MemberIndex, Slot};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
-use super::model::{Group, Hook, Model, PLACES, Step};
+use super::model::{Bytes, Group, Hook, Model, PLACES, Step};
 
 /// A lease that outlives the test: a hundred years from the machine's start.
 const FAR: u64 = 100 * 365 * 86_400 * 1_000_000_000;
@@ -20,22 +20,34 @@ const FAR: u64 = 100 * 365 * 86_400 * 1_000_000_000;
 /// page, with what the kernel puts before and behind it.
 const TC_LEN: RangeInclusive<usize> = 54..=3_520;
 
+/// As many notices as a ring of one page holds, and some more.
+const NEWS_MAX: u32 = 270;
+
 /// A source of steps.
 pub(super) struct Draw {
     /// Bytes for bodies, cut out anywhere: drawing each anew takes longer than the programs do.
     pool: Vec<u8>,
     body_len_max: usize,
+    /// The rest of a burst: so many news of one place, with nobody reading them.
+    burst: Option<(usize, u32)>,
 }
 
 impl Draw {
     pub(super) fn new(dice: &mut ChaCha8Rng, model: &Model) -> Self {
         let mut pool = vec![0; 1 << 15];
         dice.fill_bytes(&mut pool);
-        Self { pool, body_len_max: model.endpoint.body_len_max as usize }
+        Self { pool, body_len_max: model.endpoint.body_len_max as usize, burst: None }
     }
 
-    pub(super) fn step(&self, dice: &mut ChaCha8Rng, model: &Model) -> Step {
+    pub(super) fn step(&mut self, dice: &mut ChaCha8Rng, model: &Model) -> Step {
+        if let Some((place, left)) = self.burst {
+            self.burst = left.checked_sub(1).map(|left| (place, left));
+            return Step::Arrive(Hook::Xdp, Bytes(frames::news(dice, model, place)));
+        }
         let place = dice.random_range(0..PLACES);
+        if dice.random_ratio(1, 8_000) {
+            self.burst = Some((place, NEWS_MAX));
+        }
         let group = &model.groups[place];
         match dice.random_range(0..1_000) {
             0..20 => Step::Drain,
@@ -44,7 +56,7 @@ impl Draw {
             80..230 => Step::Order(self.order(dice, model, place)),
             230..290 => {
                 let mark = if dice.random_bool(0.05) { CLONE_MARK } else { 0 };
-                Step::Leave(self.departure(dice, model, place), mark)
+                Step::Leave(Bytes(self.departure(dice, model, place)), mark)
             }
             _ if !group.is_open && dice.random_bool(0.5) => {
                 Step::Order(self.order(dice, model, place))
@@ -59,7 +71,7 @@ impl Draw {
             spoil::spoil(dice, &mut packet, model.is_ipv6());
         }
         let is_xdp = !TC_LEN.contains(&packet.len()) || dice.random_bool(0.5);
-        Step::Arrive(if is_xdp { Hook::Xdp } else { Hook::Tc }, packet)
+        Step::Arrive(if is_xdp { Hook::Xdp } else { Hook::Tc }, Bytes(packet))
     }
 
     /// Bytes of a body: every class of the log's records and their edges.

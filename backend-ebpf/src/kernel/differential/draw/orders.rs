@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::bench::now;
-use super::super::model::{Group, Model, Order};
+use super::super::model::{Bytes, Group, Model, Order};
 use super::{Draw, near, next, other};
 
 impl Draw {
@@ -26,8 +26,11 @@ impl Draw {
         }
         if drawn < 200 {
             let command = offered(dice, group, at);
-            return Order::Offer(command, self.body(dice));
+            return Order::Offer(command, Bytes(self.body(dice)));
         }
+        // Whoever follows nobody mostly begins to.
+        let is_idle = group.acceptor.ballot().0 == 0 && dice.random_bool(0.5);
+        let drawn = if is_idle { dice.random_range(200..450) } else { drawn };
         let (op, command) = plain(dice, group, drawn);
         Order::Plain(op, Command { place: at, ..command })
     }
@@ -45,7 +48,7 @@ fn plain(dice: &mut ChaCha8Rng, group: &Group, drawn: u32) -> (Op, Command) {
         260..270 => (Op::Fence, Command { ballot: near(dice, fence, 0.02), ..none }),
         270..450 => {
             let first = if dice.random_bool(0.7) { next(group).0 } else { near(dice, 5, 0.01) };
-            let member = if dice.random_bool(0.1) { 255 } else { member };
+            let member = if dice.random_bool(0.02) { 255 } else { member };
             let ballot = near(dice, fence.max(1), 0.0);
             let ballot = if dice.random_bool(0.8) { fence } else { ballot };
             (Op::Arm, Command { ballot, member, first, now: moment(dice), ..none })
@@ -123,10 +126,10 @@ fn opening(dice: &mut ChaCha8Rng, model: &Model, place: usize) -> Opening {
         7 if any.is_multiple_of(2) => u32::MAX,
         _ => any & !7 | place as u32,
     };
-    let log_limit = match dice.random_range(0..4) {
+    let log_limit = match dice.random_range(0..10) {
         0 => dice.random_range(0..500),
-        1 => dice.random_range(500..5_000),
-        2 => 1 << 30,
+        1..4 => dice.random_range(500..5_000),
+        4..7 => 1 << 30,
         _ => u64::MAX,
     };
     let incarnation = Incarnation(dice.random_range(0..4));
@@ -154,7 +157,7 @@ fn reseating(dice: &mut ChaCha8Rng, model: &Model, group: &Group) -> Seating {
 
 fn seating(dice: &mut ChaCha8Rng, model: &Model, incarnation: Incarnation) -> Seating {
     let members = if dice.random_bool(0.8) {
-        [1, 3, 5, 7][dice.random_range(0..4)]
+        [2, 3, 5, 7][dice.random_range(0..4)]
     } else {
         dice.random_range(1..=32)
     };

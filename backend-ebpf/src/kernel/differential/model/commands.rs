@@ -24,9 +24,9 @@ impl Model {
                     last: Slot(command.last),
                     commit: Slot(command.commit),
                 };
-                let is_reserved = self.reserve(body.len() as u64);
+                let is_reserved = self.reserve(body.0.len() as u64);
                 let now = Time(command.now);
-                self.offer(command.place, &proposal, body, now, is_reserved) as u32
+                self.offer(command.place, &proposal, &body.0, now, is_reserved) as u32
             }
             Order::Plain(op, command) => {
                 let group = &mut self.groups[command.place as usize];

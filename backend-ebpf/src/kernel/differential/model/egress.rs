@@ -5,7 +5,7 @@ use electrode_transport::rules::{AckMode, TallyVerdict};
 use electrode_transport::wire::{DESTINATION_ALL, FrameKind, HEADER_LEN, Header};
 
 use super::super::packet::{self, Sort};
-use super::{Model, Seen};
+use super::{Bytes, Model, Seen};
 
 impl Model {
     pub(super) fn leave(&mut self, packet: &[u8], mark: u32) -> Seen {
@@ -18,7 +18,7 @@ impl Model {
                 self.depart(&header, &mut packet);
             }
         }
-        Seen::Passed(packet)
+        Seen::Passed(Bytes(packet))
     }
 
     fn depart(&mut self, header: &Header, packet: &mut [u8]) {

@@ -6,7 +6,7 @@ use electrode_transport::wire::{FrameKind, HEADER_LEN, Header, flags, tag_frame}
 use electrode_transport::{MemberIndex, Slot, Time};
 
 use super::super::packet::{self, Sort};
-use super::{Model, Seen};
+use super::{Bytes, Model, Seen};
 
 /// What happens to a frame of ours: the counter that rises, and the answer if one goes back.
 type Settled = Result<(Tick, Option<Header>), Tick>;
@@ -17,7 +17,7 @@ impl Model {
         let sort = packet::sort(&self.endpoint, packet, false);
         if sort == Sort::Bystander {
             self.tick(Tick::PassBystander);
-            return Seen::Passed(packet.to_vec());
+            return Seen::Passed(Bytes(packet.to_vec()));
         }
         let settled = match sort {
             Sort::Plain => self.settle(packet, clock),
@@ -27,7 +27,7 @@ impl Model {
             Ok((what, Some(reply))) => {
                 self.tick(what);
                 let payload = self.encode(reply);
-                Seen::Returned(packet::reply(packet, self.is_ipv6(), &payload))
+                Seen::Returned(Bytes(packet::reply(packet, self.is_ipv6(), &payload)))
             }
             Ok((what, None)) => {
                 self.tick(what);
@@ -36,7 +36,7 @@ impl Model {
             Err(why) => {
                 self.tick(why);
                 self.passed += 1;
-                Seen::Passed(packet.to_vec())
+                Seen::Passed(Bytes(packet.to_vec()))
             }
         }
     }
@@ -161,7 +161,7 @@ impl Model {
                 place,
                 len: body.len() as u32,
             };
-            self.records.push_back((record, body.to_vec()));
+            self.records.push_back((record, Bytes(body.to_vec())));
         }
         verdict
     }

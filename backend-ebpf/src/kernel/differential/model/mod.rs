@@ -7,6 +7,7 @@ mod ingress;
 mod ring;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 
 use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Notice, Op, Opening, Peer, Record, Tick};
 use electrode_ebpf_abi::{Seating, news};
@@ -26,22 +27,33 @@ pub(super) enum Hook {
     Tc,
 }
 
+/// Bytes that a report shows in hexadecimal.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes ", self.0.len())?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// What user space asks.
 #[derive(Clone, Debug)]
 pub(super) enum Order {
     Open(u32, Box<Opening>),
     Seat(u32, Box<Seating>),
     Close(u32),
-    Offer(Command, Vec<u8>),
+    Offer(Command, Bytes),
     Plain(Op, Command),
 }
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Arrive(Hook, Vec<u8>),
+    Arrive(Hook, Bytes),
     /// With the mark that it carries.
-    Leave(Vec<u8>, u32),
+    Leave(Bytes, u32),
     Order(Order),
     Lease(u32, u64),
     Release(u32, u64),
@@ -51,9 +63,9 @@ pub(super) enum Step {
 /// What is to be seen of a step at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Seen {
-    Passed(Vec<u8>),
+    Passed(Bytes),
     Dropped,
-    Returned(Vec<u8>),
+    Returned(Bytes),
     Answer(u32),
     Nothing,
 }
@@ -132,7 +144,7 @@ pub(super) struct Model {
     pub(super) log: Ring,
     pub(super) notices: Ring,
     /// Not drained yet.
-    pub(super) records: VecDeque<(Record, Vec<u8>)>,
+    pub(super) records: VecDeque<(Record, Bytes)>,
     pub(super) told: VecDeque<Notice>,
 }
 
@@ -170,8 +182,8 @@ impl Model {
     /// What the step should show. `clock` gives the moment at which the programs ran, by place.
     pub(super) fn take(&mut self, step: &Step, clock: impl Fn(u32) -> Time) -> Seen {
         match step {
-            Step::Arrive(_, packet) => self.arrive(packet, clock),
-            Step::Leave(packet, mark) => self.leave(packet, *mark),
+            Step::Arrive(_, packet) => self.arrive(&packet.0, clock),
+            Step::Leave(packet, mark) => self.leave(&packet.0, *mark),
             Step::Order(order) => Seen::Answer(self.obey(order)),
             Step::Lease(place, until) => {
                 self.groups[*place as usize].lease = *until;
