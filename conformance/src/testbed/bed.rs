@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use super::host::{HOSTS_MAX, Host, Namespace};
 use super::names::Names;
@@ -223,16 +223,14 @@ fn host_lines(host: &Host, mtu: usize) -> String {
 
 /// Runs these lines in a namespace, or where the process is, in one process.
 fn ip(namespace: Option<&str>, lines: &str) -> Result<(), SetupError> {
-    let run = |source| SetupError::Io { operation: "run `ip` (of the package iproute2)", source };
+    let failed =
+        |source| SetupError::Io { operation: "run `ip` (of the package iproute2)", source };
     let mut command = Command::new("ip");
     if let Some(namespace) = namespace {
         command.args(["-n", namespace]);
     }
-    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut child = command.stderr(Stdio::piped()).spawn().map_err(run)?;
-    // A set-up is far shorter than a pipe is deep. What `ip` does not read its status tells.
-    let _ = child.stdin.take().expect("it was piped").write_all(lines.as_bytes());
-    let output = child.wait_with_output().map_err(run)?;
+    command.args(["-batch", "-"]);
+    let output = system::apart_from_forks(|| run(&mut command, lines)).map_err(failed)?;
     if output.status.success() {
         return Ok(());
     }
@@ -240,5 +238,13 @@ fn ip(namespace: Option<&str>, lines: &str) -> Result<(), SetupError> {
     if said.contains("Operation not permitted") || said.contains("Permission denied") {
         return Err(SetupError::MissingPrivilege(format!("`ip` said: {said}")));
     }
-    Err(run(io::Error::other(format!("{said} (in: {lines})"))))
+    Err(failed(io::Error::other(format!("{said} (in: {lines})"))))
+}
+
+fn run(command: &mut Command, input: &str) -> io::Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    // A set-up is far shorter than a pipe is deep. What the child does not read its status tells.
+    let _ = child.stdin.take().expect("it was piped").write_all(input.as_bytes());
+    child.wait_with_output()
 }

@@ -15,6 +15,7 @@ use electrode_transport::{
 use super::bed::{MTU_JUMBO, MTU_PLAIN};
 use super::host::Host;
 use super::pool::{PooledBed, TapPool};
+use super::system;
 use crate::harness::{Cluster, Link, Origin, SetupError, Tapped};
 use crate::spec::{ClusterSpec, Roster};
 
@@ -66,11 +67,10 @@ impl Place<'_> {
 const MESH_MAX: usize = 12;
 
 /// Who knows whom before the start: everybody everybody, the stranger included. In a large cluster
-/// node 0 and the stranger; others meet by their first datagram, as hosts do.
+/// everybody node 0; others meet by their first datagram, as hosts do.
 fn acquaintances(nodes: usize) -> impl Iterator<Item = (usize, usize)> {
-    let hub = move |host| host == 0 || host == nodes;
     let pairs = (0..=nodes).flat_map(move |from| (0..=nodes).map(move |to| (from, to)));
-    pairs.filter(move |&(from, to)| from != to && (nodes <= MESH_MAX || hub(from) || hub(to)))
+    pairs.filter(move |&(from, to)| from != to && (nodes <= MESH_MAX || from == 0 || to == 0))
 }
 
 type Bind<E> = Box<dyn Fn(Place<'_>, EndpointConfig) -> Result<E, SetupError>>;
@@ -85,8 +85,7 @@ struct Node<E> {
 ///
 /// A paused node's user space is not driven; its kernel goes on. What a stranger says comes from
 /// the stranger's host and, every other time, from a member's address at a port that is not its own.
-pub struct TapCluster<E> {
-    /// Before the bed, so that endpoints are gone when the bed goes back to its pool.
+pub struct TapCluster<E: TapEndpoint> {
     nodes: Vec<Node<E>>,
     bed: PooledBed,
     bind: Bind<E>,
@@ -96,7 +95,7 @@ pub struct TapCluster<E> {
     started: Instant,
 }
 
-impl<E> fmt::Debug for TapCluster<E> {
+impl<E: TapEndpoint> fmt::Debug for TapCluster<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TapCluster").field("bed", &*self.bed).finish_non_exhaustive()
     }
@@ -184,6 +183,25 @@ impl<E: TapEndpoint> TapCluster<E> {
     }
 }
 
+/// Its descriptors are gone when this returns, so that the next one can be bound in its place.
+fn end<E: TapEndpoint>(endpoint: E) {
+    system::apart_from_forks(|| {
+        endpoint.close();
+        drop(endpoint);
+    });
+}
+
+impl<E: TapEndpoint> Drop for TapCluster<E> {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.transports.clear();
+            if let Some(endpoint) = node.endpoint.take() {
+                end(endpoint);
+            }
+        }
+    }
+}
+
 impl<E: TapEndpoint> Cluster for TapCluster<E> {
     fn transport(&self, node: usize, group: GroupId) -> Arc<dyn QuorumTransport> {
         Arc::clone(self.nodes[node].transports.get(&group).expect("the group is open on the node"))
@@ -233,7 +251,7 @@ impl<E: TapEndpoint> Cluster for TapCluster<E> {
         self.pump();
         self.nodes[node].transports.clear();
         if let Some(endpoint) = self.nodes[node].endpoint.take() {
-            endpoint.close();
+            end(endpoint);
         }
         self.pump();
         self.nodes[node].paused = false;

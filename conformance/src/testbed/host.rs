@@ -84,6 +84,9 @@ impl Namespace {
     /// A command that starts in the namespace. As with [`within`](Self::within) only the network is
     /// another. The process may outlive the test bed, and then keeps its namespace.
     ///
+    /// Beside clusters in the same process start it before them: for a moment a new process has every
+    /// descriptor of its parent open, also those that are being closed.
+    ///
     /// # Errors
     /// [`SetupError::Io`] if there is no descriptor left.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command, SetupError> {

@@ -14,8 +14,9 @@ use crate::harness::{Link, SetupError};
 
 /// Where datagrams go that only make hosts know each other (RFC 863).
 const DISCARD: u16 = 9;
-/// How long hosts may take to find each other. The kernel asks three times, a second apart.
-const WARM_UP_MAX: Duration = Duration::from_secs(5);
+/// How long hosts may take to find each other. The kernel asks three times, a second apart; where the
+/// table of neighbours is full of others' it makes room after five seconds.
+const WARM_UP_MAX: Duration = Duration::from_secs(20);
 const WARM_UP_AGAIN: Duration = Duration::from_millis(200);
 /// Bounds of one pump, should somebody send without end.
 const ROUNDS_MAX: usize = 64;
@@ -210,7 +211,7 @@ impl Switch {
     /// everybody in a bed of more than about 30 hosts.
     ///
     /// # Errors
-    /// [`SetupError::Io`] if they do not within five seconds.
+    /// [`SetupError::Io`] if they do not within 20 seconds.
     ///
     /// # Panics
     /// As [`pump`](Self::pump).

@@ -6,12 +6,25 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::SetupError;
 
 /// capability(7): network set-up, and namespaces with their mounts.
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
+
+/// From fork until some time into exec a child has every descriptor of this process open,
+/// close-on-exec or not, and exec lets the parent go on before it closes them. One that this process
+/// closes meanwhile lives on for that moment: a port stays taken, a BPF link attached.
+static FORKS: Mutex<()> = Mutex::new(());
+
+/// Runs a child from its start to its end, or closes descriptors that must be gone then: one at a
+/// time.
+pub(super) fn apart_from_forks<T>(run: impl FnOnce() -> T) -> T {
+    let _alone = FORKS.lock().unwrap_or_else(PoisonError::into_inner);
+    run()
+}
 
 pub(super) fn io_error(operation: &'static str, source: io::Error) -> SetupError {
     if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
