@@ -98,6 +98,8 @@ impl Packet for Skb {
     #[inline(always)]
     fn seal(self, at: usize, before: u16, after: u16, sum: u16) {
         const PSEUDO: u64 = 0x10;
+        // A right checksum of zero is written the other way: zero says that there is none (RFC 768).
+        const MANGLED_0: u64 = 0x20;
         let mut now = [0u8; 2];
         if before != after {
             // SAFETY: a helper on its own context.
@@ -107,7 +109,7 @@ impl Packet for Skb {
                     at as u32,
                     before.into(),
                     after.into(),
-                    PSEUDO | 2,
+                    PSEUDO | MANGLED_0 | 2,
                 )
             };
         }
@@ -116,7 +118,7 @@ impl Packet for Skb {
         }
         let difference = u64::from(u16::from_ne_bytes(now)) + u64::from(!sum);
         // SAFETY: as above.
-        unsafe { helper::bpf_l4_csum_replace(self.0, at as u32, 0, difference, 0) };
+        unsafe { helper::bpf_l4_csum_replace(self.0, at as u32, 0, difference, MANGLED_0) };
     }
 }
 

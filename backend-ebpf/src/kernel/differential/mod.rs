@@ -22,7 +22,7 @@ use self::loads::{LOADS, Load};
 
 /// Steps of one seed: some hundred lives of a group.
 const STEPS_PER_SEED: u64 = 20_000;
-const STEPS: u64 = 1_200_000;
+const STEPS: u64 = 2_400_000;
 const SEED: u64 = 0x0e1e_c720_de00;
 
 fn number(name: &str) -> Option<u64> {

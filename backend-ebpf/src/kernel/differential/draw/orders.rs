@@ -44,7 +44,7 @@ fn plain(dice: &mut ChaCha8Rng, group: &Group, drawn: u32) -> (Op, Command) {
     let member = u32::from(other(dice, group).0);
     match drawn {
         // A fence ends what is followed: soon after it somebody is followed again.
-        200..260 => (Op::Fence, Command { ballot: fence + 1, ..none }),
+        200..260 => (Op::Fence, Command { ballot: fence.saturating_add(1), ..none }),
         260..270 => (Op::Fence, Command { ballot: near(dice, fence, 0.02), ..none }),
         270..450 => {
             let first = if dice.random_bool(0.7) { next(group).0 } else { near(dice, 5, 0.01) };

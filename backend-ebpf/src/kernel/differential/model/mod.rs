@@ -123,7 +123,7 @@ impl Group {
 
     fn has_room(&self, charge: u64) -> bool {
         let held = self.charged.wrapping_sub(self.released);
-        held.checked_add(charge).is_some_and(|total| total <= self.log_limit)
+        held.saturating_add(charge) <= self.log_limit
     }
 }
 
