@@ -110,13 +110,10 @@ fn begin() -> Result<File, SetupError> {
 
 /// Removes what dead processes left.
 fn sweep() {
-    let mut found = BTreeSet::new();
-    for name in names() {
-        if let Some(pid) = pid_of(&name) {
-            found.insert(pid);
-        }
-    }
-    for pid in found {
+    let named = files(NAMESPACES).filter_map(|name| pid_of(&name));
+    let locked = files(LOCKS).filter_map(|name| name.strip_suffix(".lock")?.parse().ok());
+    let pids: BTreeSet<u32> = named.chain(locked).collect();
+    for pid in pids {
         if let Ok(Some(_lock)) = lock(pid) {
             remove_names_of(pid);
             let _ = fs::remove_file(lock_path(pid));
@@ -156,8 +153,8 @@ fn pid_of(name: &str) -> Option<u32> {
     (is_host && parts.next().is_none()).then_some(pid)
 }
 
-fn names() -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+fn files(folder: &str) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
@@ -167,7 +164,7 @@ fn remove_names_of(pid: u32) {
 
 /// As `ip netns delete` does.
 fn remove_names(ours: impl Fn(&str) -> bool) {
-    for name in names().filter(|name| ours(name)) {
+    for name in files(NAMESPACES).filter(|name| ours(name)) {
         let path = Path::new(NAMESPACES).join(name);
         // What is not mounted any more, or gone, is what is wanted.
         let _ = system::detach_mount(&path);

@@ -336,6 +336,8 @@ fn after_sigkill() -> Outcome {
     assert_eq!(names_of(killed.id()).len(), 5, "nobody could tell it");
     let mut next = child("exits");
     assert_eq!(names_of(killed.id()), Vec::<String>::new(), "the next one cleared it away");
+    let lock = format!("/run/electrode-testbed/{}.lock", killed.id());
+    assert!(!std::fs::exists(lock).unwrap(), "with its lock");
     assert_eq!(names_of(bystander.id()).len(), 5, "and touched nobody who lives");
     for child in [&mut next, &mut bystander] {
         drop(child.stdin.take());
