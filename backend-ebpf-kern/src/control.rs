@@ -200,7 +200,9 @@ fn lead(group: &mut Group, board: &mut Board, command: &Command) -> u32 {
     if is(Op::Lead) {
         let voters = group.voters;
         group.tally.begin(ballot, last, voters, gate.members, gate.own);
-        clear_marks(group, board);
+        if !broken!("kept_marks") {
+            clear_marks(group, board);
+        }
         return 1;
     }
     if is(Op::Resign) {

@@ -55,8 +55,11 @@ fn arm(seat: Seat, header: &Header) {
             return false;
         }
         let own = group.gate.own;
-        group.tally.arm(header.last);
-        let received = matches!(group.acceptor.mode(), AckMode::Received);
+        if !broken!("not_armed") {
+            group.tally.arm(header.last);
+        }
+        let received =
+            matches!(group.acceptor.mode(), AckMode::Received) && !broken!("no_own_vote");
         let verdict = if received {
             group.tally.ack(header.ballot, own, header.last)
         } else {

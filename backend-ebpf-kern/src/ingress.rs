@@ -79,7 +79,7 @@ fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
     }
     let seat = Seat::of(header.group.0).ok_or(Tick::PassGroup)?;
     let sender = admit(packet, seat.glance(), &header).ok_or(Tick::PassRefused)?;
-    if is_keyed() && !tag::is_right(packet, len, header.tag) {
+    if is_keyed() && !broken!("any_tag") && !tag::is_right(packet, len, header.tag) {
         return Err(Tick::PassTag);
     }
     match header.kind {
@@ -95,7 +95,9 @@ fn admit<P: Packet>(packet: P, group: &Group, header: &Header) -> Option<MemberI
     if group.open == 0 || group.id != header.group.0 {
         return None;
     }
-    let sender = group.gate.admit(header).ok()?;
+    let incarnation =
+        if broken!("any_incarnation") { group.gate.incarnation } else { header.incarnation };
+    let sender = group.gate.admit(&Header { incarnation, ..*header }).ok()?;
     let peer = &group.peers[sender.0 as usize & 31];
     let (headers, start) = (headers_len(), packet.start());
     if start + headers > packet.end() {
@@ -110,7 +112,7 @@ fn admit<P: Packet>(packet: P, group: &Group, header: &Header) -> Option<MemberI
     }
     // SAFETY: as above.
     difference |= unsafe { word(start, headers - UDP) } ^ u16::from_ne_bytes(peer.port);
-    (difference == 0).then_some(sender)
+    (difference == 0 || broken!("any_address")).then_some(sender)
 }
 
 /// A reply's header: from this member to the one that asked.
@@ -169,9 +171,10 @@ fn accept<P: Packet>(
     };
     // SAFETY: no arguments.
     let now = Time(unsafe { helper::bpf_ktime_get_ns() });
-    let charge = u64::from(len) + RECORD_CHARGE;
+    let charge = u64::from(len) + if broken!("free_head") { 0 } else { RECORD_CHARGE };
     let place = if wants(seat, &proposal, now) {
-        Reserved::copy(packet, headers_len() + HEADER_LEN, len)
+        let at = headers_len() + HEADER_LEN - broken!("shifted_body") as usize;
+        Reserved::copy(packet, at, len)
     } else {
         Reserved::NONE
     };
@@ -179,7 +182,8 @@ fn accept<P: Packet>(
         admit(packet, group, header)?;
         renew_lease(group, board);
         let commit = group.acceptor.commit();
-        let room = place.is_some() && has_room(group, board, charge);
+        let is_placed = place.is_some() || broken!("unstored_ack");
+        let room = is_placed && has_room(group, board, charge);
         let verdict = group.acceptor.offer(&proposal, now, room);
         if matches!(verdict, Verdict::Stored) {
             group.sequence += 1;
@@ -226,9 +230,10 @@ fn accept<P: Packet>(
         return Ok((what, Fate::Drop));
     }
     let Position { next, acknowledged } = judged.position;
+    let acknowledged = if broken!("newest_slot") { header.last } else { acknowledged };
     let mut reply =
         answer(header, judged.own, FrameKind::Accepted, [next, acknowledged, Slot::ZERO]);
-    if matches!(judged.verdict, Verdict::Gap) {
+    if matches!(judged.verdict, Verdict::Gap) && !broken!("no_gap") {
         reply.flags = flags::GAP;
     }
     Ok((what, turn(packet, &reply)))
@@ -313,7 +318,7 @@ fn count<P: Packet>(
     });
     let Counted { ack, probe } = counted.ok_or(Tick::PassRefused)?;
     let mut told = 0;
-    if matches!(ack, TallyVerdict::Quorum) {
+    if matches!(ack, TallyVerdict::Quorum) && !broken!("untold_quorum") {
         told |= news::QUORUM;
     }
     if matches!(probe, TallyVerdict::Quorum) {
@@ -323,6 +328,9 @@ fn count<P: Packet>(
         notify(seat.place, told);
     }
     if header.flags & flags::GAP != 0 || !is_known(ack) || !is_known(probe) {
+        if broken!("cut_ack") {
+            packet.trim(headers_len() as u32);
+        }
         return Err(Tick::PassAck);
     }
     let shown = if matches!(probe, TallyVerdict::Repeat) { ack } else { probe };

@@ -5,6 +5,14 @@
 #![feature(core_intrinsics)]
 #![allow(internal_features, reason = "atomic operations, which this target's `core` leaves out")]
 
+/// Whether this is the named variant, broken on purpose: a test that compares programs and rules must
+/// notice each of them. No released object is one.
+macro_rules! broken {
+    ($name:tt) => {
+        cfg!(electrode_mutant = $name)
+    };
+}
+
 mod control;
 mod egress;
 mod group;

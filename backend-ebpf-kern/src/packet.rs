@@ -239,7 +239,8 @@ pub fn look<P: Packet>(packet: P, ours: usize) -> Look {
             if word(start, 12) != 0x0800_u16.to_be() || word(start, 14) & 0xff != 0x45 {
                 return Look::Bystander;
             }
-            if word(start, 22) >> 8 != 17 || word(start, 20) & 0x3fff_u16.to_be() != 0 {
+            let fragment = word(start, 20) & 0x3fff_u16.to_be() != 0;
+            if word(start, 22) >> 8 != 17 || fragment && !broken!("any_fragment") {
                 return Look::Bystander;
             }
         }
@@ -261,7 +262,7 @@ pub fn look<P: Packet>(packet: P, ours: usize) -> Look {
         };
         let plain = udp_len >= UDP as u32
             && ip_len == udp_len
-            && packet.len() == (headers - UDP) as u32 + udp_len;
+            && (packet.len() == (headers - UDP) as u32 + udp_len || broken!("any_trailer"));
         if plain { Look::Ours { payload: udp_len - UDP as u32 } } else { Look::Odd }
     }
 }

@@ -85,13 +85,16 @@ fn checksum(sum: u32, words: &mut Words) -> u16 {
     let total = (total & 0xffff_ffff) + (total >> 32);
     let folded = !fold(((total & 0xffff) + (total >> 16)) as u32);
     // Zero on the wire would say that there is none (RFC 768).
-    if folded == 0 { 0xffff } else { folded }
+    if folded == 0 && !broken!("no_checksum") { 0xffff } else { folded }
 }
 
 /// One's complement to 16 bits. Twice is not enough for every sum that arrives here.
 #[inline(always)]
 pub fn fold(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
+    if broken!("folded_once") {
+        return sum as u16;
+    }
     let sum = (sum & 0xffff) + (sum >> 16);
     ((sum & 0xffff) + (sum >> 16)) as u16
 }

@@ -15,7 +15,7 @@ pub(super) struct Load {
     log_bytes: u32,
 }
 
-const PLAIN: Load = Load {
+pub(super) const PLAIN: Load = Load {
     name: "IPv4",
     is_ipv6: false,
     is_keyed: false,
@@ -24,32 +24,35 @@ const PLAIN: Load = Load {
     log_bytes: 1 << 21,
 };
 
-/// With rings that hold all and rings that hold next to nothing.
-pub(super) const LOADS: [Load; 6] = [
-    PLAIN,
-    Load { name: "IPv4 with a key", is_keyed: true, ..PLAIN },
-    Load { name: "IPv6", is_ipv6: true, ..PLAIN },
-    Load {
-        name: "IPv6 with a key and a small ring",
-        is_ipv6: true,
-        is_keyed: true,
-        log_bytes: 1 << 15,
-        ..PLAIN
-    },
-    Load {
-        name: "IPv4 with the smallest ring, acknowledging alone",
-        offloads: offload::ACKNOWLEDGE,
-        body_len_max: 1_400,
-        log_bytes: 1 << 12,
-        ..PLAIN
-    },
-    Load {
-        name: "IPv4, counting and copying alone",
-        offloads: offload::QUORUM | offload::BROADCAST,
-        body_len_max: 8_900,
-        ..PLAIN
-    },
-];
+pub(super) const KEYED: Load = Load { name: "IPv4 with a key", is_keyed: true, ..PLAIN };
+
+pub(super) const SIX: Load = Load { name: "IPv6", is_ipv6: true, ..PLAIN };
+
+/// A ring that is soon full.
+const SIX_KEYED: Load = Load {
+    name: "IPv6 with a key and a small ring",
+    is_ipv6: true,
+    is_keyed: true,
+    log_bytes: 1 << 15,
+    ..PLAIN
+};
+
+/// A ring that holds next to nothing.
+pub(super) const SMALL: Load = Load {
+    name: "IPv4 with the smallest ring, acknowledging alone",
+    offloads: offload::ACKNOWLEDGE,
+    body_len_max: 1_400,
+    log_bytes: 1 << 12,
+    ..PLAIN
+};
+
+pub(super) const COUNTING: Load = Load {
+    name: "IPv4, counting and copying alone",
+    offloads: offload::QUORUM | offload::BROADCAST,
+    ..PLAIN
+};
+
+pub(super) const LOADS: [Load; 6] = [PLAIN, KEYED, SIX, SIX_KEYED, SMALL, COUNTING];
 
 impl Load {
     pub(super) fn settings(&self) -> Settings {

@@ -9,6 +9,7 @@ mod compare;
 mod draw;
 mod loads;
 mod model;
+mod mutants;
 mod packet;
 
 use std::env;
@@ -30,12 +31,16 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
+/// Whether nothing may be left out.
+fn is_required() -> bool {
+    env::var("ELECTRODE_REQUIRE_PRIVILEGED").is_ok_and(|value| value == "1")
+}
+
 /// Whether this process may load programs. If not, says so, or fails where that is demanded.
 fn is_privileged(what: &str) -> bool {
     // SAFETY: no pointers are involved.
     let is_root = unsafe { libc::geteuid() } == 0;
-    let is_required = env::var("ELECTRODE_REQUIRE_PRIVILEGED").is_ok_and(|value| value == "1");
-    assert!(is_root || !is_required, "{what}: needs root, and must not be left out");
+    assert!(is_root || !is_required(), "{what}: needs root, and must not be left out");
     if !is_root {
         eprintln!("LEFT OUT: {what}: needs root to load programs");
     }
