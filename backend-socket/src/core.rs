@@ -7,13 +7,14 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use electrode_transport::engine::{Engine, WakeList};
 use electrode_transport::{Counter, EndpointConfig, Result, Time, TransportError};
 
+use crate::accelerate::Accelerator;
 use crate::driver::Driver;
-use crate::net::{Kick, ReceiveBatch, SendBatch, Socket};
+use crate::net::{Kick, ReceiveBatch, SendBatch, Socket, Watch};
 
 /// No timer is set.
 const NEVER: u64 = u64::MAX;
@@ -22,10 +23,13 @@ const AWAKE: u64 = 0;
 
 /// One endpoint.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct Core<A: Accelerator> {
     receiver: Mutex<ReceiveBatch>,
-    state: Mutex<State>,
+    state: Mutex<State<A>>,
     socket: RwLock<Option<Socket>>,
+    /// The accelerator's descriptors, if it has any.
+    watch: Option<Watch>,
+    accelerator: A,
     /// The engine's next timer as of the last call: a drive that takes nothing in looks here and
     /// leaves the engine alone.
     next_timeout: AtomicU64,
@@ -35,13 +39,12 @@ pub(crate) struct Core {
     pub(crate) waiter: Sleeper,
     /// The driver's thread or task.
     pub(crate) driver: Driver,
-    start: Instant,
     subject: String,
 }
 
 #[derive(Debug)]
-struct State {
-    engine: Engine,
+struct State<A: Accelerator> {
+    engine: Engine<A::Keeper>,
     sender: SendBatch,
 }
 
@@ -66,44 +69,76 @@ impl Sleeper {
 pub(crate) struct Driven {
     /// Datagrams taken in.
     pub(crate) received: usize,
-    /// The socket was seen empty.
+    /// The socket was seen empty, or not asked.
     pub(crate) emptied: bool,
+    /// The accelerator had something.
+    pub(crate) harvested: bool,
 }
 
-impl Core {
-    pub(crate) fn new(socket: Socket, config: EndpointConfig) -> Result<Self> {
+impl Driven {
+    /// Whether anything had happened.
+    pub(crate) const fn is_news(&self) -> bool {
+        self.received > 0 || self.harvested
+    }
+}
+
+/// Whether a drive asks the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ask {
+    /// It has something, or may have: somebody saw it readable.
+    Surely,
+    /// If the accelerator thinks that it may have something.
+    Perhaps,
+}
+
+impl Ask {
+    pub(crate) const fn surely_if(readable: bool) -> Self {
+        if readable { Self::Surely } else { Self::Perhaps }
+    }
+}
+
+impl<A: Accelerator> Core<A> {
+    pub(crate) fn new(socket: Socket, config: EndpointConfig, accelerator: A) -> Result<Self> {
         let subject = config.bind.to_string();
         let datagram_len_max = config.datagram_len_max;
-        let kick =
-            |source| TransportError::Io { operation: "eventfd", subject: subject.clone(), source };
-        let (waiter, driver) = (Sleeper::new().map_err(kick)?, Driver::new().map_err(kick)?);
+        let io = |operation| {
+            let subject = subject.clone();
+            move |source| TransportError::Io { operation, subject, source }
+        };
+        let waiter = Sleeper::new().map_err(io("eventfd"))?;
+        let driver = Driver::new().map_err(io("eventfd"))?;
+        let watch = Watch::over(&accelerator).map_err(io("epoll"))?;
         let state = State { engine: Engine::new(config)?, sender: SendBatch::new() };
         Ok(Self {
             receiver: Mutex::new(ReceiveBatch::new(datagram_len_max)),
             state: Mutex::new(state),
             socket: RwLock::new(Some(socket)),
+            watch,
+            accelerator,
             next_timeout: AtomicU64::new(NEVER),
             blocked: AtomicBool::new(false),
             waiter,
             driver,
-            start: Instant::now(),
             subject,
         })
     }
 
-    /// Time on the endpoint's clock. It starts at one: zero is "never" in some places.
+    /// Time on the endpoint's clock.
     fn now(&self) -> Time {
-        Time(self.start.elapsed().as_nanos() as u64 + 1)
+        self.accelerator.now()
     }
 
-    /// The same moment on the system's clock.
-    pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.start + Duration::from_nanos(time.0)
+    pub(crate) const fn accelerator(&self) -> &A {
+        &self.accelerator
+    }
+
+    pub(crate) const fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// A panic under the lock may have left the engine between two states. An endpoint that might
     /// acknowledge what it has not stored must fall silent instead.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<A>> {
         self.state.lock().unwrap_or_else(|poisoned| {
             let mut state = poisoned.into_inner();
             state.engine.close_all();
@@ -112,7 +147,7 @@ impl Core {
     }
 
     /// As [`Host::with`](electrode_transport::engine::Host::with).
-    pub(crate) fn with<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
+    pub(crate) fn with<R>(&self, call: impl FnOnce(&mut Engine<A::Keeper>, Time) -> R) -> R {
         let mut state = self.state();
         let result = call(&mut state.engine, self.now());
         let wakes = self.settle(&mut state);
@@ -122,25 +157,34 @@ impl Core {
     }
 
     /// As [`Host::look`](electrode_transport::engine::Host::look).
-    pub(crate) fn look<R>(&self, call: impl FnOnce(&mut Engine, Time) -> R) -> R {
+    pub(crate) fn look<R>(&self, call: impl FnOnce(&mut Engine<A::Keeper>, Time) -> R) -> R {
         let mut state = self.state();
         call(&mut state.engine, self.now())
     }
 
     /// Sends what a call left behind, and tells sleepers of a new timer.
-    fn settle(&self, state: &mut State) -> WakeList {
+    fn settle(&self, state: &mut State<A>) -> WakeList {
         self.flush(state);
-        let due = state.engine.poll_timeout().map_or(NEVER, |due| due.0);
-        self.next_timeout.store(due, Ordering::Relaxed);
+        let timeout = state.engine.poll_timeout().map_or(NEVER, |due| due.0);
+        self.next_timeout.store(timeout, Ordering::Relaxed);
+        let due = self.due(&state.engine).map_or(NEVER, |due| due.0);
         self.waiter.hasten(due);
         self.driver.hasten(due);
         state.engine.take_wakes()
     }
 
-    fn flush(&self, state: &mut State) {
+    /// The next timer, the engine's or the accelerator's.
+    fn due(&self, engine: &Engine<A::Keeper>) -> Option<Time> {
+        [engine.poll_timeout(), self.accelerator.next_upkeep()].into_iter().flatten().min()
+    }
+
+    fn flush(&self, state: &mut State<A>) {
         let State { engine, sender } = state;
         if engine.outbox().is_empty() {
             return;
+        }
+        if self.accelerator.covers_any() {
+            engine.outbox().leave_out(|copy| self.accelerator.covers(copy.bytes, copy.to));
         }
         let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
         let Some(socket) = socket.as_ref() else { return };
@@ -178,43 +222,60 @@ impl Core {
         engine.flushed();
     }
 
-    /// Takes in one batch of what has arrived, answers it, and does what is due. Never blocks.
-    pub(crate) fn drive_once(&self) -> Result<Driven> {
+    /// Takes in one batch of what has arrived, and what the accelerator has, answers it, and does
+    /// what is due. Never blocks.
+    pub(crate) fn drive_once(&self, ask: Ask) -> Result<Driven> {
         let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        let received = self.receive(&mut receiver)?;
-        let emptied = received < ReceiveBatch::CAPACITY;
-        if received == 0 && !self.is_due() {
-            return Ok(Driven { received, emptied });
+        let received = self.receive(&mut receiver, ask)?;
+        let emptied = received.is_none_or(|received| received < ReceiveBatch::CAPACITY);
+        let received = received.unwrap_or(0);
+        let harvested = self.accelerator.is_ripe();
+        let driven = Driven { received, emptied, harvested };
+        if !driven.is_news() && !self.is_due() {
+            return Ok(driven);
         }
         let mut state = self.state();
+        if state.engine.is_closed() {
+            return Err(TransportError::Closed);
+        }
         let now = self.now();
         let engine = &mut state.engine;
         if received > 0 {
             engine.stats().add(Counter::SyscallsReceive, 1);
-        }
-        for (from, datagram) in receiver.datagrams() {
-            match datagram {
-                Some(datagram) => engine.handle_datagram(now, from, datagram),
-                None => engine.stats().add(Counter::RxLength, 1),
+            for (from, datagram) in receiver.datagrams() {
+                match datagram {
+                    Some(datagram) => engine.handle_datagram(now, from, datagram),
+                    None => engine.stats().add(Counter::RxLength, 1),
+                }
             }
         }
+        self.accelerator.harvest(engine, now);
         engine.handle_timeout(now);
         let wakes = self.settle(&mut state);
         drop(state);
         drop(receiver);
         wakes.wake();
-        Ok(Driven { received, emptied })
+        Ok(driven)
     }
 
-    fn receive(&self, receiver: &mut ReceiveBatch) -> Result<usize> {
+    /// How many datagrams came; `None` if the socket was not asked.
+    fn receive(&self, receiver: &mut ReceiveBatch, ask: Ask) -> Result<Option<usize>> {
         let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
         let socket = socket.as_ref().ok_or(TransportError::Closed)?;
-        receiver.receive(socket).or_else(|error| {
-            if crate::net::is_passing(&error) {
-                return Ok(0);
+        if ask == Ask::Perhaps && !self.accelerator.socket_may_have() {
+            return Ok(None);
+        }
+        match receiver.receive(socket) {
+            Ok(received) => {
+                self.accelerator.received(received, received < ReceiveBatch::CAPACITY);
+                Ok(Some(received))
             }
-            Err(self.io("receive", error))
-        })
+            Err(error) if crate::net::is_passing(&error) => {
+                self.accelerator.received(0, error.kind() == io::ErrorKind::WouldBlock);
+                Ok(Some(0))
+            }
+            Err(error) => Err(self.io("receive", error)),
+        }
     }
 
     fn io(&self, operation: &'static str, source: io::Error) -> TransportError {
@@ -222,7 +283,8 @@ impl Core {
     }
 
     fn is_due(&self) -> bool {
-        let due = self.next_timeout.load(Ordering::Relaxed);
+        let timeout = self.next_timeout.load(Ordering::Relaxed);
+        let due = self.accelerator.next_upkeep().map_or(timeout, |upkeep| timeout.min(upkeep.0));
         self.blocked.load(Ordering::Relaxed) || due != NEVER && due <= self.now().0
     }
 
@@ -231,7 +293,7 @@ impl Core {
         // A flood must not keep the caller for ever.
         const ROUNDS_MAX: usize = 8;
         for _ in 0..ROUNDS_MAX {
-            if self.drive_once()?.emptied {
+            if self.drive_once(Ask::Perhaps)?.emptied {
                 break;
             }
         }
@@ -240,22 +302,31 @@ impl Core {
 
     /// As [`TransportCore::wait`](electrode_transport::TransportCore::wait), for one of the sleepers.
     pub(crate) fn wait(&self, sleeper: &Sleeper, max: Option<Duration>) -> Result<()> {
-        if !sleeper.lone.load(Ordering::Relaxed) && self.drive_once()?.received > 0 {
+        if !sleeper.lone.load(Ordering::Relaxed) && self.drive_once(Ask::Perhaps)?.is_news() {
             return Ok(());
         }
+        let mut ask = Ask::Perhaps;
         if let Some(timeout) = self.prepare_sleep(sleeper, max)? {
-            let slept = {
-                let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
-                let socket = socket.as_ref().ok_or(TransportError::Closed)?;
-                let to_send = self.blocked.load(Ordering::Relaxed);
-                socket.sleep(&sleeper.kick, to_send, timeout)
-            };
+            let readable = self.sleep(sleeper, timeout);
             sleeper.until.store(AWAKE, Ordering::Relaxed);
-            slept.map_err(|error| self.io("poll", error))?;
+            ask = Ask::surely_if(readable?);
         }
-        let received = self.drive_once()?.received;
-        sleeper.lone.store(received == 1, Ordering::Relaxed);
+        let driven = self.drive_once(ask)?;
+        sleeper.lone.store(driven.received == 1 && !driven.harvested, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether the socket was seen readable.
+    fn sleep(&self, sleeper: &Sleeper, timeout: Option<Duration>) -> Result<bool> {
+        let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket.as_ref().ok_or(TransportError::Closed)?;
+        if !self.accelerator.doze() {
+            return Ok(false);
+        }
+        let to_send = self.blocked.load(Ordering::Relaxed);
+        let slept = socket.sleep(&sleeper.kick, self.watch.as_ref(), to_send, timeout);
+        self.accelerator.rouse();
+        slept.map_err(|error| self.io("poll", error))
     }
 
     /// Announces a sleep under the lock, so that whoever sets an earlier timer afterwards kicks.
@@ -271,7 +342,7 @@ impl Core {
         }
         let now = self.now();
         let limit = max.map(|max| now.after_ns(u64::try_from(max.as_nanos()).unwrap_or(u64::MAX)));
-        let due = [state.engine.poll_timeout(), limit].into_iter().flatten().min();
+        let due = [self.due(&state.engine), limit].into_iter().flatten().min();
         match due {
             None => {
                 sleeper.until.store(NEVER, Ordering::Relaxed);
@@ -291,7 +362,7 @@ impl Core {
         if state.engine.is_closed() {
             return None;
         }
-        let until = state.engine.poll_timeout();
+        let until = self.due(&state.engine);
         self.driver.sleeps_until(until.map_or(NEVER, |until| until.0));
         Some(DriverSleep { until, to_send: self.blocked.load(Ordering::Relaxed) })
     }
@@ -309,13 +380,14 @@ impl Core {
         self.socket.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(call)
     }
 
-    /// Closes every group and the socket. When it returns, the port is free and nothing is answered.
+    /// Closes every group, the accelerator and the socket. When it returns, the port is free and nothing is answered.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.engine.close_all();
         let wakes = state.engine.take_wakes();
         drop(state);
         self.driver.close();
+        self.accelerator.close();
         // One kick wakes one thread: with several in `wait`, each needs its own.
         let socket = loop {
             self.waiter.kick.kick();

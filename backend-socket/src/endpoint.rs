@@ -7,15 +7,22 @@ use std::time::Duration;
 use electrode_transport::engine::{GroupHandle, Host};
 use electrode_transport::{EndpointConfig, GroupConfig, Result, Stats};
 
-use crate::host::{SocketHost, SocketTransport};
+use crate::accelerate::{Accelerator, Plain};
+use crate::host::SocketHost;
 use crate::net::SocketOptions;
 
 /// One node's UDP socket and the groups on it. Clones are the same endpoint.
 ///
 /// It lives as long as its last clone or transport; then the socket closes.
-#[derive(Clone, Debug)]
-pub struct SocketEndpoint {
-    host: Arc<SocketHost>,
+#[derive(Debug)]
+pub struct SocketEndpoint<A: Accelerator = Plain> {
+    host: Arc<SocketHost<A>>,
+}
+
+impl<A: Accelerator> Clone for SocketEndpoint<A> {
+    fn clone(&self) -> Self {
+        Self { host: Arc::clone(&self.host) }
+    }
 }
 
 impl SocketEndpoint {
@@ -31,7 +38,34 @@ impl SocketEndpoint {
     /// [`Config`](electrode_transport::TransportError::Config);
     /// [`Io`](electrode_transport::TransportError::Io) for what else the system refuses.
     pub fn bind(config: EndpointConfig, options: SocketOptions) -> Result<Self> {
-        Ok(Self { host: Arc::new(SocketHost::bind(config, &options)?) })
+        let host = SocketHost::bind(config, &options, |_| Ok(Plain::new()))?;
+        Ok(Self { host: Arc::new(host) })
+    }
+}
+
+impl<A: Accelerator> SocketEndpoint<A> {
+    /// As [`bind`](SocketEndpoint::bind), for a backend that lets a kernel work beside the socket:
+    /// `accelerator` is told the bound address and the socket, before anything is received.
+    ///
+    /// # Errors
+    /// As there, and those of `accelerator`; the port is free again then.
+    #[cfg(all(target_os = "linux", not(electrode_portable)))]
+    pub fn bind_with(
+        config: EndpointConfig,
+        options: SocketOptions,
+        accelerator: impl FnOnce(SocketAddr, std::os::fd::BorrowedFd<'_>) -> Result<A>,
+    ) -> Result<Self> {
+        use std::os::fd::AsFd;
+        let host = SocketHost::bind(config, &options, |socket| {
+            accelerator(socket.local_addr(), socket.as_fd())
+        })?;
+        Ok(Self { host: Arc::new(host) })
+    }
+
+    /// What works beside the socket.
+    #[must_use]
+    pub fn accelerator(&self) -> &A {
+        self.host.accelerator()
     }
 
     /// Opens a group on this endpoint. It neither leads nor follows yet, and acknowledges nothing.
@@ -39,8 +73,8 @@ impl SocketEndpoint {
     /// # Errors
     /// [`TransportError::Config`](electrode_transport::TransportError::Config) names what is wrong
     /// with the group; [`Closed`](electrode_transport::TransportError::Closed).
-    pub fn join(&self, config: GroupConfig) -> Result<SocketTransport> {
-        let key = self.host.with(|engine, _| engine.open(config))?;
+    pub fn join(&self, config: GroupConfig) -> Result<GroupHandle<SocketHost<A>>> {
+        let key = self.host.open(config)?;
         Ok(GroupHandle::new(Arc::clone(&self.host), key))
     }
 
@@ -53,7 +87,7 @@ impl SocketEndpoint {
     /// The counters since the socket was bound, over all groups.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.host.look(|engine, _| *engine.stats())
+        self.host.stats()
     }
 
     /// Closes all groups and the socket. When it returns the port is free, no datagram is answered

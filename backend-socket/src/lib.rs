@@ -76,6 +76,7 @@
     allow(dead_code, reason = "some of `Core` is for the driver's task alone")
 )]
 
+pub mod accelerate;
 mod core;
 mod driver;
 mod endpoint;

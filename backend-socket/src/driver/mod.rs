@@ -18,6 +18,7 @@ use std::thread;
 
 use electrode_transport::{Result, TransportError};
 
+use crate::accelerate::Accelerator;
 use crate::core::{Core, Sleeper};
 
 /// An endpoint's driver, running or not.
@@ -75,7 +76,7 @@ impl Driver {
 }
 
 /// Sees to it that a driver runs.
-pub(crate) fn attend(core: &Arc<Core>) -> Result<()> {
+pub(crate) fn attend<A: Accelerator>(core: &Arc<Core<A>>) -> Result<()> {
     if core.driver.running.load(Ordering::Acquire) {
         return Ok(());
     }
@@ -108,9 +109,9 @@ pub(crate) fn attend(core: &Arc<Core>) -> Result<()> {
 
 /// The running driver's share of the endpoint. Dropping it says that the driver has ended.
 #[derive(Debug)]
-struct Attendance(Arc<Core>);
+struct Attendance<A: Accelerator>(Arc<Core<A>>);
 
-impl Attendance {
+impl<A: Accelerator> Attendance<A> {
     fn run(self) {
         let core = &self.0;
         loop {
@@ -129,7 +130,7 @@ impl Attendance {
     }
 }
 
-impl Drop for Attendance {
+impl<A: Accelerator> Drop for Attendance<A> {
     fn drop(&mut self) {
         self.0.driver.slot().readiness = None;
         self.0.driver.running.store(false, Ordering::Release);

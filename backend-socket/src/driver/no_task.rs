@@ -1,6 +1,7 @@
 //! Where no runtime is known: the driver is always a thread.
 
 use super::Attendance;
+use crate::accelerate::Accelerator;
 use crate::core::Core;
 
 /// A registration that never happens.
@@ -12,13 +13,13 @@ pub(super) enum Readiness {}
 pub(super) enum Runtime {}
 
 impl Readiness {
-    pub(super) const fn register(_core: &Core) -> Option<(Self, Runtime)> {
+    pub(super) const fn register<A: Accelerator>(_core: &Core<A>) -> Option<(Self, Runtime)> {
         None
     }
 }
 
 impl Runtime {
-    pub(super) fn spawn(&self, _attendance: Attendance) {
+    pub(super) fn spawn<A: Accelerator>(&self, _attendance: Attendance<A>) {
         match *self {}
     }
 }

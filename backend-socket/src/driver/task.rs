@@ -14,27 +14,29 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use super::Attendance;
-use crate::core::Core;
+use crate::accelerate::Accelerator;
+use crate::core::{Ask, Core};
 
-/// The socket's registration with a runtime. The endpoint owns the socket and drops this first.
+/// The registrations with a runtime of the socket, and of what an accelerator has beside it. The
+/// endpoint owns both and drops this first.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    registration: AsyncFd<RawFd>,
+    socket: AsyncFd<RawFd>,
+    watch: Option<AsyncFd<RawFd>>,
 }
 
 impl Readiness {
     /// Registers the socket with the current runtime; `None` if there is none, or it is ending.
-    pub(super) fn register(core: &Core) -> Option<(Self, Runtime)> {
+    pub(super) fn register<A: Accelerator>(core: &Core<A>) -> Option<(Self, Runtime)> {
         let runtime = Handle::try_current().ok()?;
         if !is_equipped() {
             tracing::debug!("the runtime has no I/O or no time: a thread will do");
             return None;
         }
         let socket = core.with_socket(AsRawFd::as_raw_fd)?;
-        // SAFETY: `Core::close` drops this registration before it closes the socket, and lets no other
-        // be made afterwards: both happen under the driver's slot.
-        match unsafe { AsyncFd::register(socket) } {
-            Ok(registration) => Some((Self { registration }, Runtime(runtime))),
+        let watch = core.watch().map(AsRawFd::as_raw_fd);
+        match Self::of(socket, watch) {
+            Ok(readiness) => Some((readiness, Runtime(runtime))),
             Err(error) => {
                 tracing::debug!(%error, "the runtime takes no driver: a thread will do");
                 None
@@ -42,17 +44,37 @@ impl Readiness {
         }
     }
 
+    fn of(socket: RawFd, watch: Option<RawFd>) -> io::Result<Self> {
+        // SAFETY: `Core::close` drops this registration before it closes the socket, and lets no other
+        // be made afterwards: both happen under the driver's slot.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        let watch = watch.map(|watch| {
+            // SAFETY: the core owns this one as long as it lives, and the driver's slot with it.
+            let registered = unsafe { AsyncFd::register(watch) };
+            registered.map_err(io::Error::from)
+        });
+        Ok(Self { socket, watch: watch.transpose()? })
+    }
+
     /// Ready if something has arrived since it was last ready. The caller takes in all that is there:
     /// clearing comes first, so that what arrives meanwhile makes it ready again.
     fn poll_arrival(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut guard = ready!(self.registration.poll_read_ready(cx))?;
+        let mut guard = ready!(self.socket.poll_read_ready(cx))?;
+        guard.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready if the accelerator has something to harvest, likewise.
+    fn poll_harvest(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(watch) = &self.watch else { return Poll::Pending };
+        let mut guard = ready!(watch.poll_read_ready(cx))?;
         guard.clear_ready();
         Poll::Ready(Ok(()))
     }
 
     /// Ready if there is room to send, likewise.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut guard = ready!(self.registration.poll_write_ready(cx))?;
+        let mut guard = ready!(self.socket.poll_write_ready(cx))?;
         guard.clear_ready();
         Poll::Ready(Ok(()))
     }
@@ -77,8 +99,15 @@ fn is_equipped() -> bool {
 pub(super) struct Runtime(Handle);
 
 impl Runtime {
-    pub(super) fn spawn(&self, attendance: Attendance) {
-        self.0.spawn(DriverTask { attendance, sleep: None, armed: None, more: true });
+    pub(super) fn spawn<A: Accelerator>(&self, attendance: Attendance<A>) {
+        self.0.spawn(DriverTask {
+            attendance,
+            sleep: None,
+            armed: None,
+            more: true,
+            ripe: false,
+            dozing: false,
+        });
     }
 }
 
@@ -118,8 +147,8 @@ impl Bell {
 
 /// The task. It ends with the endpoint.
 #[derive(Debug)]
-struct DriverTask {
-    attendance: Attendance,
+struct DriverTask<A: Accelerator> {
+    attendance: Attendance<A>,
     /// Made on the first poll, where there is a runtime for certain.
     sleep: Option<Pin<Box<Sleep>>>,
     /// What `sleep` is set to. It may be earlier than the engine's next timer: then the task looks,
@@ -127,27 +156,37 @@ struct DriverTask {
     armed: Option<Time>,
     /// The last look left datagrams behind.
     more: bool,
+    /// The accelerator has something, although nothing told of it.
+    ripe: bool,
+    /// The accelerator was told that the task sleeps.
+    dozing: bool,
 }
 
 /// Batches a poll, before other tasks have their turn.
 const ROUNDS_MAX: usize = 4;
 
-impl DriverTask {
+impl<A: Accelerator> DriverTask<A> {
     /// Does what there is to do. Ready once nothing is left to wait for: the endpoint has closed.
     fn poll_round(&mut self, cx: &mut Context<'_>) -> Result<Poll<bool>, TransportError> {
         let Some(arrived) = self.poll_readiness(cx, Readiness::poll_arrival) else {
             return Ok(Poll::Ready(false));
         };
-        let mut busy = arrived || self.more;
         let core = &self.attendance.0;
+        let harvest = match core.watch() {
+            None => Some(false),
+            Some(_) => self.poll_readiness(cx, Readiness::poll_harvest),
+        };
+        let Some(harvest) = harvest else { return Ok(Poll::Ready(false)) };
+        let asked = arrived || self.more;
+        let mut busy = asked || harvest || core::mem::take(&mut self.ripe);
         if busy {
-            self.more = !core.drive_once()?.emptied;
+            self.more = !core.drive_once(Ask::surely_if(asked))?.emptied;
         }
         let Some(sleep) = core.announce_driver_sleep() else { return Ok(Poll::Ready(false)) };
         if sleep.to_send {
             match self.poll_readiness(cx, Readiness::poll_room) {
                 Some(true) => {
-                    self.attendance.0.drive_once()?;
+                    self.attendance.0.drive_once(Ask::Perhaps)?;
                     busy = true;
                 }
                 Some(false) => {}
@@ -155,7 +194,7 @@ impl DriverTask {
             }
         }
         if self.poll_timer(cx, sleep.until) {
-            self.attendance.0.drive_once()?;
+            self.attendance.0.drive_once(Ask::Perhaps)?;
             busy = true;
         }
         Ok(if busy { Poll::Ready(true) } else { Poll::Pending })
@@ -183,7 +222,7 @@ impl DriverTask {
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now().into())));
         if self.armed.is_none_or(|armed| until < armed) {
-            sleep.as_mut().reset(core.instant(until).into());
+            sleep.as_mut().reset(core.accelerator().instant(until).into());
             self.armed = Some(until);
         }
         let due = sleep.as_mut().poll(cx).is_ready();
@@ -194,17 +233,40 @@ impl DriverTask {
     }
 }
 
-impl Future for DriverTask {
+impl<A: Accelerator> DriverTask<A> {
+    /// Whether the task may sleep now.
+    fn doze(&mut self) -> bool {
+        self.dozing = self.attendance.0.accelerator().doze();
+        self.ripe = !self.dozing;
+        self.dozing
+    }
+
+    fn rouse(&mut self) {
+        if core::mem::take(&mut self.dozing) {
+            self.attendance.0.accelerator().rouse();
+        }
+    }
+}
+
+impl<A: Accelerator> Drop for DriverTask<A> {
+    fn drop(&mut self) {
+        self.rouse();
+    }
+}
+
+impl<A: Accelerator> Future for DriverTask<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.rouse();
         this.attendance.0.driver.task.answer_to(cx.waker());
         for _ in 0..ROUNDS_MAX {
             match this.poll_round(cx) {
                 Ok(Poll::Ready(true)) => {}
                 Ok(Poll::Ready(false)) => return Poll::Ready(()),
-                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Pending) if this.doze() => return Poll::Pending,
+                Ok(Poll::Pending) => {}
                 Err(TransportError::Closed) => return Poll::Ready(()),
                 Err(error) => {
                     this.attendance.fail(&error);

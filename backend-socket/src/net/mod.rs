@@ -1,7 +1,7 @@
 //! The system calls. Linux sends and receives in batches; elsewhere each datagram is a call.
 //!
 //! Each module has the same face: a [`Socket`] that never blocks, a [`Kick`] that ends another
-//! thread's [`Socket::sleep`], a [`SendBatch`] and a [`ReceiveBatch`].
+//! thread's [`Socket::sleep`], a [`Watch`] that ends it too, a [`SendBatch`] and a [`ReceiveBatch`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 #[cfg(all(target_os = "linux", not(electrode_portable)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(electrode_portable)))]
-pub(crate) use linux::{Kick, ReceiveBatch, SendBatch, Socket};
+pub(crate) use linux::{Kick, ReceiveBatch, SendBatch, Socket, Watch};
 
 #[cfg(any(not(target_os = "linux"), electrode_portable))]
 mod portable;
 #[cfg(any(not(target_os = "linux"), electrode_portable))]
-pub(crate) use portable::{Kick, ReceiveBatch, SendBatch, Socket};
+pub(crate) use portable::{Kick, ReceiveBatch, SendBatch, Socket, Watch};
 
 /// Whether a batch leaves in one system call.
 pub(crate) const BATCHED_SEND: bool = cfg!(all(target_os = "linux", not(electrode_portable)));

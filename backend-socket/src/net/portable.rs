@@ -11,6 +11,7 @@ use polling::{Event, Events, Poller};
 use socket2::SockAddr;
 
 use super::SocketOptions;
+use crate::accelerate::Accelerator;
 
 /// Datagrams taken in at a time.
 const BATCH_MAX: usize = 32;
@@ -50,13 +51,14 @@ impl Socket {
     }
 
     /// Sleeps until a datagram can be received (or, with `to_send`, sent), `kick` was kicked, or
-    /// `timeout` has passed; for ever without one. May wake early.
+    /// `timeout` has passed; for ever without one. May wake early. The socket may be readable then.
     pub(crate) fn sleep(
         &self,
         kick: &Kick,
+        _watch: Option<&Watch>,
         to_send: bool,
         timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let interest = Event::new(0, true, to_send);
         // SAFETY: the socket lives through this call, and leaves the poller before it returns.
         let added = unsafe { kick.poller.add(&self.inner, interest) };
@@ -64,12 +66,22 @@ impl Socket {
             Ok(()) => {}
             // Another thread sleeps on the same poller: what arrives wakes that one.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return kick.poller.wait(&mut Events::new(), timeout).map(drop);
+                return kick.poller.wait(&mut Events::new(), timeout).map(|_| true);
             }
             Err(error) => return Err(error),
         }
-        let slept = kick.poller.wait(&mut Events::new(), timeout).map(drop);
+        let slept = kick.poller.wait(&mut Events::new(), timeout).map(|_| true);
         kick.poller.delete(&self.inner).and(slept)
+    }
+}
+
+/// Nothing but the socket is ever slept on here.
+#[derive(Debug)]
+pub(crate) enum Watch {}
+
+impl Watch {
+    pub(crate) const fn over<A: Accelerator>(_accelerator: &A) -> io::Result<Option<Self>> {
+        Ok(None)
     }
 }
 

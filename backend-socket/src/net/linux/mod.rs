@@ -1,14 +1,15 @@
-//! Linux: `sendmmsg`, `recvmmsg`, `ppoll`.
+//! Linux: `sendmmsg`, `recvmmsg`, `ppoll`, `epoll`.
 
 mod address;
 mod pinned;
 mod receive;
 mod send;
 mod sleep;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use electrode_transport::TransportError;
 
@@ -17,6 +18,7 @@ use super::SocketOptions;
 pub(crate) use receive::ReceiveBatch;
 pub(crate) use send::SendBatch;
 pub(crate) use sleep::Kick;
+pub(crate) use watch::Watch;
 
 /// A bound UDP socket. Its calls never block; [`sleep`](Self::sleep) is where a thread waits.
 #[derive(Debug)]
@@ -92,6 +94,12 @@ impl Socket {
 
 fn clamp(size: usize) -> i32 {
     i32::try_from(size).unwrap_or(i32::MAX)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
 }
 
 impl AsRawFd for Socket {

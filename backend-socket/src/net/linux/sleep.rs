@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-use super::Socket;
+use super::{Socket, Watch};
 
 /// Ends another thread's sleep, or the next one if nobody sleeps.
 #[derive(Debug)]
@@ -41,34 +41,40 @@ impl Kick {
 }
 
 impl Socket {
-    /// Sleeps until a datagram can be received (or, with `to_send`, sent), `kick` was kicked, or
-    /// `timeout` has passed; for ever without one. May wake early.
+    /// Sleeps until a datagram can be received (or, with `to_send`, sent), `watch` has something,
+    /// `kick` was kicked, or `timeout` has passed; for ever without one. May wake early. Whether the
+    /// socket was seen readable.
     pub(crate) fn sleep(
         &self,
         kick: &Kick,
+        watch: Option<&Watch>,
         to_send: bool,
         timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let interest = if to_send { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
-        let watch = |fd, events| libc::pollfd { fd, events, revents: 0 };
-        let mut watched =
-            [watch(self.as_raw_fd(), interest), watch(kick.event.as_raw_fd(), libc::POLLIN)];
+        let entry = |fd, events| libc::pollfd { fd, events, revents: 0 };
+        // The kernel leaves a negative descriptor out (poll(2)).
+        let beside = watch.map_or(-1, AsRawFd::as_raw_fd);
+        let mut watched = [
+            entry(self.as_raw_fd(), interest),
+            entry(kick.event.as_raw_fd(), libc::POLLIN),
+            entry(beside, libc::POLLIN),
+        ];
+        let count = if watch.is_some() { 3 } else { 2 };
         let limit = timeout.map(|timeout| libc::timespec {
             tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: timeout.subsec_nanos() as _,
         });
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: both pointers lead to locals that outlive the call; no signal mask is given.
-        let ready = unsafe {
-            libc::ppoll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, limit, ptr::null())
-        };
+        let ready = unsafe { libc::ppoll(watched.as_mut_ptr(), count, limit, ptr::null()) };
         if watched[1].revents != 0 {
             kick.clear();
         }
         if ready < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) };
         }
-        Ok(())
+        Ok(watched[0].revents & !libc::POLLOUT != 0)
     }
 }
