@@ -90,6 +90,19 @@ pub enum EbpfError {
         /// How.
         hook: Hook,
     },
+    /// A full datagram does not fit the interface's frames.
+    #[error(
+        "a datagram needs {needed} bytes with its headers and {interface} carries {mtu}: lower \
+         `datagram_len_max` or raise the MTU"
+    )]
+    Mtu {
+        /// The interface.
+        interface: String,
+        /// What it carries, in bytes.
+        mtu: u32,
+        /// What is needed, in bytes.
+        needed: usize,
+    },
     /// The endpoint's maps have a place for so many groups.
     #[error("the endpoint has {max} groups, which is all it can have: open another endpoint")]
     TooManyGroups {

@@ -1,22 +1,20 @@
 //! The Electrode transport contract with its fast path in the kernel.
 #![cfg(target_os = "linux")]
 
-#[allow(dead_code, reason = "the endpoint comes next")]
+mod accelerator;
 mod attach;
+mod endpoint;
 mod error;
-#[allow(dead_code, reason = "the endpoint comes next")]
 mod keeper;
-#[allow(dead_code, reason = "the endpoint comes next")]
 mod kernel;
 mod net;
-#[allow(dead_code, reason = "the endpoint comes next")]
 mod place;
 #[cfg(test)]
 mod privileged;
-#[allow(dead_code, reason = "the endpoint comes next")]
 mod shared;
 mod survey;
 
+pub use endpoint::{EbpfEndpoint, EbpfOptions};
 pub use error::EbpfError;
 pub use net::{
     Changes, Interface, InterfaceKind, LinkState, NextHop, NextHops, Unreachable, Watch,

@@ -57,6 +57,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the rings hold anything. Whoever has the state now will look there itself, or tell.
+    pub(crate) fn is_ripe(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.is_ripe())
+    }
+
     pub(crate) fn is_attached(&self, which: u32) -> bool {
         self.attached.load(Ordering::Relaxed) & which != 0
     }

@@ -117,14 +117,17 @@ impl Mapped<Board> {
         words
     }
 
+    #[cfg(test)]
     pub(crate) fn sequence(&self, place: u32) -> u64 {
         self.read(place, offset_of!(Board, sequence))
     }
 
+    #[cfg(test)]
     pub(crate) fn led(&self, place: u32) -> u64 {
         self.read(place, offset_of!(Board, led))
     }
 
+    #[cfg(test)]
     pub(crate) fn sent(&self, place: u32) -> u64 {
         self.read(place, offset_of!(Board, sent))
     }

@@ -7,5 +7,4 @@ mod load;
 mod mapped;
 mod ring;
 
-#[allow(unused_imports, reason = "the endpoint comes next")]
 pub(crate) use load::{IN_TC, IN_XDP, Kernel, OUT_TC, Rings, Settings};

@@ -1,0 +1,300 @@
+//! What works beside the endpoint's socket: the programs, their rings, and the upkeep of both.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use electrode_backend_socket::accelerate::Accelerator;
+use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
+use electrode_transport::engine::Engine;
+use electrode_transport::rules::Gate;
+use electrode_transport::wire::HEADER_LEN;
+use electrode_transport::{
+    AckMode, Capabilities, Counter, EndpointConfig, GroupConfig, GroupId, Result, Stats, Time,
+};
+
+use crate::attach::Attachment;
+use crate::endpoint::EbpfOptions;
+use crate::error::EbpfError;
+use crate::keeper::KernelKeeper;
+use crate::kernel::{Kernel, Settings};
+use crate::net::{Interface, NextHops, Watch};
+use crate::place::{Place, octets};
+use crate::shared::{Shared, attached};
+
+/// How often the tables of neighbours and routes are asked for changes.
+const UPKEEP_NS: u64 = 100_000_000;
+/// How long a datagram may lie in the socket that no program has seen: one by another interface.
+const ASK_SOCKET_NS: u64 = 1_000_000;
+
+/// The kernel's side of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    shared: Arc<Shared>,
+    upkeep: Mutex<Upkeep>,
+    offloads: u32,
+    descriptors: Vec<RawFd>,
+    /// How many datagrams the programs had let through when the socket was last seen empty.
+    seen: AtomicU64,
+    /// When the socket was last asked.
+    asked: AtomicU64,
+    next_upkeep: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Upkeep {
+    watch: Watch,
+    next_hops: NextHops,
+    /// Dropping them detaches.
+    attachments: Vec<Attachment>,
+}
+
+impl Programs {
+    /// Loads the programs and puts them in place on the interface that has the address.
+    pub(crate) fn start(
+        address: SocketAddr,
+        config: &EndpointConfig,
+        options: &EbpfOptions,
+    ) -> Result<Self, EbpfError> {
+        let interface = Interface::of_address(address.ip())?;
+        check_mtu(&interface, address, config)?;
+        let offloads = options.offload_bits();
+        let settings = Settings {
+            endpoint: Endpoint {
+                address: octets(address.ip()),
+                key: config.key.map_or([0; 16], |key| key.0),
+                body_len_max: config.body_len_max() as u32,
+                port: address.port().to_be_bytes(),
+                ipv6: address.is_ipv6().into(),
+                keyed: config.key.is_some().into(),
+            },
+            offloads,
+            log_bytes: ring_bytes(options.log_bytes),
+            notice_bytes: ring_bytes(1 << 16),
+        };
+        let (mut kernel, rings) = Kernel::load(&settings)?;
+        // Subscribed before the tables are read: nothing is missed in between.
+        let watch = Watch::open(interface.index)?;
+        let next_hops = NextHops::open(interface.index, address.ip())?;
+        let attachments = vec![
+            kernel.attach_ingress(&interface, options.hook)?,
+            kernel.attach_egress(&interface)?,
+        ];
+        let descriptors = kernel.ring_maps.iter().map(|map| map.fd().as_fd().as_raw_fd()).collect();
+        let shared = Arc::new(Shared::new(kernel, rings));
+        shared.set_attached(attached::INGRESS | attached::EGRESS);
+        Ok(Self {
+            shared,
+            upkeep: Mutex::new(Upkeep { watch, next_hops, attachments }),
+            offloads,
+            descriptors,
+            seen: AtomicU64::new(u64::MAX),
+            asked: AtomicU64::new(0),
+            next_upkeep: AtomicU64::new(0),
+        })
+    }
+
+    fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows what changed in the tables of neighbours and routes.
+    fn keep_up(&self, now: Time) {
+        self.next_upkeep.store(now.after_ns(UPKEEP_NS).0, Ordering::Relaxed);
+        let mut upkeep = self.upkeep();
+        match upkeep.watch.poll() {
+            Ok(changes) if !changes.any() => {}
+            Ok(_) => self.reseat_all(&mut upkeep.next_hops),
+            Err(error) => {
+                tracing::warn!(%error, "the kernel's tables are not followed for the moment");
+            }
+        }
+    }
+
+    fn reseat_all(&self, next_hops: &mut NextHops) {
+        let mut state = self.shared.state();
+        for (&number, place) in &mut state.places {
+            let hops = read_hops(next_hops, place);
+            if hops == place.hops {
+                continue;
+            }
+            place.hops = hops;
+            place.choose_carrier();
+            let seating = place.seating(0, NOBODY);
+            self.shared.insist(|| self.shared.kernel.seat(number, &seating));
+            // Without a carrier no frame arms the tally as it leaves: what was sent counts from now.
+            if let Some(lead) = place.leading {
+                let vote = u64::from(place.mode == AckMode::Received);
+                let (ballot, last) = (lead.ballot.0, lead.sent.0);
+                let command =
+                    Command { place: number, ballot, last, first: vote, ..Command::default() };
+                self.shared.command(Op::Sending, command);
+            }
+        }
+    }
+}
+
+fn read_hops(next_hops: &mut NextHops, place: &Place) -> BTreeMap<IpAddr, [u8; 6]> {
+    let own = place.gate.own;
+    let peers = place.membership.members().iter().enumerate();
+    let peers = peers.filter(|(index, _)| *index != usize::from(own.0));
+    match next_hops.read(peers.map(|(_, member)| member.address.ip())) {
+        Ok(hops) => {
+            hops.into_iter().filter_map(|(peer, hop)| Some((peer, hop.ok()?.mac))).collect()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "nobody's hardware address is known: broadcasts go by the socket");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// A datagram that the system would cut into fragments is none that the programs understand.
+fn check_mtu(
+    interface: &Interface,
+    address: SocketAddr,
+    config: &EndpointConfig,
+) -> Result<(), EbpfError> {
+    let headers = if address.is_ipv6() { 48 } else { 28 };
+    let needed = config.datagram_len_max + headers;
+    if needed > interface.mtu as usize {
+        let (interface, mtu) = (interface.name.clone(), interface.mtu);
+        return Err(EbpfError::Mtu { interface, mtu, needed });
+    }
+    Ok(())
+}
+
+/// The size of a ring: a power of two of at least a page.
+fn ring_bytes(wanted: usize) -> u32 {
+    u32::try_from(wanted).unwrap_or(1 << 30).clamp(1 << 16, 1 << 30).next_power_of_two()
+}
+
+/// Which group a frame to everybody is of.
+fn broadcast_group(datagram: &[u8]) -> Option<GroupId> {
+    const DESTINATION: usize = 58;
+    let head = datagram.first_chunk::<HEADER_LEN>()?;
+    let [.., a, b, c, d] = *head.first_chunk::<24>()?;
+    (head[DESTINATION] == 255).then_some(GroupId(u32::from_le_bytes([a, b, c, d])))
+}
+
+impl Accelerator for Programs {
+    type Keeper = KernelKeeper;
+
+    fn keeper(&self, config: &GroupConfig, gate: Gate) -> Result<KernelKeeper> {
+        let mut upkeep = self.upkeep();
+        let next_hops = &mut upkeep.next_hops;
+        KernelKeeper::open(&self.shared, config, gate, |place| {
+            place.hops = read_hops(next_hops, place);
+        })
+    }
+
+    /// The kernel's monotonic clock, which is also the programs' own.
+    fn now(&self) -> Time {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a local that outlives the call.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        self.descriptors.clone()
+    }
+
+    fn is_ripe(&self) -> bool {
+        self.shared.is_ripe()
+    }
+
+    fn harvest(&self, engine: &mut Engine<KernelKeeper>, now: Time) {
+        let mut state = self.shared.state();
+        state.harvest();
+        let news = state.take_news();
+        drop(state);
+        for (group, news) in news {
+            engine.stir(now, group, news);
+        }
+        if now.0 >= self.next_upkeep.load(Ordering::Relaxed) {
+            self.keep_up(now);
+        }
+        if self.shared.is_broken() {
+            engine.close_all();
+        }
+    }
+
+    fn next_upkeep(&self) -> Option<Time> {
+        Some(Time(self.next_upkeep.load(Ordering::Relaxed)))
+    }
+
+    fn socket_may_have(&self) -> bool {
+        let passed = self.shared.kernel.desk.passed();
+        passed != self.seen.load(Ordering::Relaxed)
+            || self.now().0 >= self.asked.load(Ordering::Relaxed) + ASK_SOCKET_NS
+    }
+
+    fn received(&self, _count: usize, emptied: bool) {
+        self.asked.store(self.now().0, Ordering::Relaxed);
+        if emptied {
+            self.seen.store(self.shared.kernel.desk.passed(), Ordering::Relaxed);
+        }
+    }
+
+    fn doze(&self) -> bool {
+        let sleepers = self.shared.kernel.desk.sleepers();
+        sleepers.fetch_add(1, Ordering::SeqCst);
+        let ripe = self.is_ripe();
+        if ripe {
+            sleepers.fetch_sub(1, Ordering::SeqCst);
+        }
+        !ripe
+    }
+
+    fn rouse(&self) {
+        self.shared.kernel.desk.sleepers().fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn covers_any(&self) -> bool {
+        self.offloads & offload::BROADCAST != 0 && self.shared.is_attached(attached::EGRESS)
+    }
+
+    fn covers(&self, datagram: &[u8], to: SocketAddr) -> bool {
+        let Some(group) = broadcast_group(datagram) else { return false };
+        let state = self.shared.state();
+        state.places.values().any(|place| place.group == group && place.covers(to))
+    }
+
+    fn stats(&self, into: &mut Stats) {
+        const SETTLED: [(Tick, Counter); 8] = [
+            (Tick::Stored, Counter::RxStored),
+            (Tick::Duplicate, Counter::RxDuplicate),
+            (Tick::Gap, Counter::RxGap),
+            (Tick::Straddle, Counter::RxStraddle),
+            (Tick::Probe, Counter::RxProbe),
+            (Tick::AckQuorum, Counter::RxAckQuorum),
+            (Tick::AckCounted, Counter::RxAckCounted),
+            (Tick::AckRepeat, Counter::RxAckRepeat),
+        ];
+        match self.shared.kernel.ticks() {
+            Ok(ticks) => {
+                for (tick, counter) in SETTLED {
+                    into.add(counter, ticks[tick as usize]);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the programs' counters cannot be read"),
+        }
+    }
+
+    fn capabilities(&self, mut plain: Capabilities) -> Capabilities {
+        plain.backend = "ebpf";
+        plain.kernel_broadcast = self.covers_any();
+        let ingress = self.shared.is_attached(attached::INGRESS);
+        plain.kernel_acknowledge = ingress && self.offloads & offload::ACKNOWLEDGE != 0;
+        plain.kernel_quorum = ingress && self.offloads & offload::QUORUM != 0;
+        plain
+    }
+
+    fn close(&self) {
+        self.shared.set_attached(0);
+        self.upkeep().attachments.clear();
+    }
+}

@@ -1,0 +1,12 @@
+//! The conformance suite on the eBPF backend, by native XDP.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+#![allow(unreachable_pub, reason = "a module of a test")]
+#![cfg(target_os = "linux")]
+
+mod conformance;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    conformance::main("ebpf", electrode_backend_ebpf::Hook::XdpNative, |_| true)
+}
