@@ -1,10 +1,8 @@
 //! From source to a stripped object, the same bytes on every machine.
 
 use std::env;
-use std::fmt;
 use std::path::Path;
 use std::process::Command;
-use std::str::FromStr;
 
 use crate::error::TaskError;
 use crate::flags;
@@ -22,41 +20,20 @@ const MEDDLERS: [&str; 7] = [
     "RUSTFLAGS",
 ];
 
-/// The name of a deliberately broken variant: `--cfg electrode_mutant="NAME"`.
-#[derive(Clone, Debug)]
-pub(crate) struct Mutant(String);
-
-impl FromStr for Mutant {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let is_plain =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if !name.is_empty() && name.bytes().all(is_plain) {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err("a mutant's name is made of a-z, 0-9 and _")
-        }
-    }
-}
-
-impl fmt::Display for Mutant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Builds the programs of the repository at `root` under its `target/ebpf` and gives the object
-/// without debugging sections. What the kernel reads of them, `.BTF` and `.BTF.ext`, stays.
+/// without debugging sections. What the kernel reads of them, `.BTF` and `.BTF.ext`, stays. A mutant
+/// is a deliberately broken variant: `--cfg electrode_mutant="NAME"`.
 pub(crate) fn compile(
     root: &Path,
     tools: &Tools,
-    mutant: Option<&Mutant>,
+    mutant: Option<&str>,
 ) -> Result<Vec<u8>, TaskError> {
     let programs = root.join(tree::PROGRAMS);
     // First of all, because the flags name the folders that this fills.
     run(cargo(&programs).args(["fetch", "--locked"]))?;
     let target = root.join("target/ebpf");
+    // Until the end: another build, of another variant, writes to the same place.
+    let _lock = tree::lock(&target)?;
     let mut build = cargo(&programs);
     build
         .args(["rustc", "--release", "--locked", "--bin", "electrode", "--target-dir"])

@@ -4,6 +4,12 @@ use std::path::PathBuf;
 /// Why a task ended early. Each message says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TaskError {
+    #[error("run me as `cargo xtask`: cargo says where the repository is")]
+    Alone,
+    #[error("there is no mutant {name}. There are: {known}")]
+    UnknownMutant { name: String, known: String },
+    #[error("mutant {name} is no different from the real programs")]
+    SameMutant { name: String },
     #[error("cannot {operation} {path}: {source}")]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("{tool} is missing or unfit ({found}).\n{remedy}")]

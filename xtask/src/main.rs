@@ -7,12 +7,12 @@ mod flags;
 mod tools;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::compile::Mutant;
 use crate::error::TaskError;
 use crate::tools::Tools;
 
@@ -29,8 +29,11 @@ enum Task {
     /// Build the kernel programs and write the object that is committed.
     BuildEbpf {
         /// Build this deliberately broken variant instead, under target/ebpf/mutants.
-        #[arg(long, value_name = "NAME")]
-        mutant: Option<Mutant>,
+        #[arg(long, value_name = "NAME", conflicts_with = "mutants")]
+        mutant: Option<String>,
+        /// Build all of them.
+        #[arg(long)]
+        mutants: bool,
     },
     /// Build the kernel programs in another folder and compare with the committed object.
     CheckEbpf,
@@ -50,18 +53,38 @@ fn run(task: &Task) -> Result<(), TaskError> {
     let root = tree::root()?;
     let tools = Tools::find(&root.join(tree::PROGRAMS))?;
     match task {
-        Task::BuildEbpf { mutant } => build(&root, &tools, mutant.as_ref()),
+        Task::BuildEbpf { mutants: true, .. } => {
+            build_mutants(&root, &tools, &tree::mutants(&root)?)
+        }
+        Task::BuildEbpf { mutant: Some(name), .. } => {
+            build_mutants(&root, &tools, &BTreeSet::from([name.clone()]))
+        }
+        Task::BuildEbpf { .. } => {
+            write(&root.join(tree::OBJECT), &compile::compile(&root, &tools, None)?)
+        }
         Task::CheckEbpf => check(&root, &tools),
     }
 }
 
-fn build(root: &Path, tools: &Tools, mutant: Option<&Mutant>) -> Result<(), TaskError> {
-    let object = compile::compile(root, tools, mutant)?;
-    let path = match mutant {
-        Some(name) => root.join(format!("target/ebpf/mutants/{name}.o")),
-        None => root.join(tree::OBJECT),
-    };
-    tree::write(&path, &object)?;
+fn build_mutants(root: &Path, tools: &Tools, names: &BTreeSet<String>) -> Result<(), TaskError> {
+    let known = tree::mutants(root)?;
+    if let Some(name) = names.difference(&known).next().cloned() {
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(TaskError::UnknownMutant { name, known });
+    }
+    let real = compile::compile(root, tools, None)?;
+    for name in names {
+        let object = compile::compile(root, tools, Some(name))?;
+        if object == real {
+            return Err(TaskError::SameMutant { name: name.clone() });
+        }
+        write(&root.join(format!("target/ebpf/mutants/{name}.o")), &object)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, object: &[u8]) -> Result<(), TaskError> {
+    tree::write(path, object)?;
     println!("wrote {} ({} bytes)", path.display(), object.len());
     Ok(())
 }
