@@ -1,7 +1,8 @@
 //! The seam for backends whose kernel works beside the socket, with a kernel made of atomics: it is
 //! slept on with the socket, spares system calls, and has copies left out.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
-#![cfg(target_os = "linux")]
+#![allow(unexpected_cfgs, reason = "`--cfg electrode_portable` tests the portable module on Linux")]
+#![cfg(all(target_os = "linux", not(electrode_portable)))]
 
 mod bell;
 mod cluster;
