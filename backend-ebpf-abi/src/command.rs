@@ -104,7 +104,7 @@ pub mod seat {
     pub const MEMBERSHIP: u8 = 1;
     /// The followed leader's index.
     pub const LEADER: u8 = 2;
-    /// The tally, as `Tally::reseat`. [`Op::Count`]s follow.
+    /// The tally, as `Tally::reseat`. [`Op::Count`](crate::Op::Count)s follow.
     pub const TALLY: u8 = 4;
 }
 
