@@ -48,15 +48,20 @@ impl Marks {
         self.level.get(member.0 as usize).copied().unwrap_or(0)
     }
 
-    /// Raises a member's mark. A mark never falls.
+    /// Raises the mark of one of the first `members`. A mark never falls.
+    ///
+    /// Members are in the first places always: nobody has a mark but members, and whoever moves, moves
+    /// forward past one that is behind.
     #[inline(always)]
-    pub(super) fn raise(&mut self, member: MemberIndex, level: u64) {
+    pub(super) fn raise(&mut self, member: MemberIndex, level: u64, members: u32) {
         let Some(mark) = self.level.get_mut(member.0 as usize) else { return };
         if level <= *mark {
             return;
         }
         *mark = level;
-        for place in (1..MEMBERS_MAX).rev() {
+        let mut place = (members as usize).min(MEMBERS_MAX);
+        while place > 1 {
+            place -= 1;
             let ahead = self.order[place - 1];
             if self.order[place] == member.0 && self.at(ahead) < level {
                 self.order[place] = ahead;

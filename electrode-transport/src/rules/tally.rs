@@ -133,7 +133,7 @@ impl Tally {
         if through.0 <= self.acked.of(member) {
             return TallyVerdict::Repeat;
         }
-        self.acked.raise(member, through.0);
+        self.acked.raise(member, through.0, self.members);
         let reached = self.acked.reached(self.members, &self.voters);
         if reached > self.quorum.0 {
             self.quorum = Slot(reached);
@@ -146,7 +146,7 @@ impl Tally {
     pub fn start_probe(&mut self) -> u64 {
         self.probe_sent = self.probe_sent.saturating_add(1);
         if self.own < self.members {
-            self.probed.raise(MemberIndex(self.own as u8), self.probe_sent);
+            self.probed.raise(MemberIndex(self.own as u8), self.probe_sent, self.members);
         }
         self.probe_quorum = self.probe_quorum.max(self.probed.reached(self.members, &self.voters));
         self.probe_sent
@@ -167,7 +167,7 @@ impl Tally {
         if number <= self.probed.of(member) {
             return TallyVerdict::Repeat;
         }
-        self.probed.raise(member, number);
+        self.probed.raise(member, number, self.members);
         let reached = self.probed.reached(self.members, &self.voters);
         if reached > self.probe_quorum {
             self.probe_quorum = reached;
@@ -189,7 +189,7 @@ impl Tally {
         self.acked.clear();
         self.probed.clear();
         if self.own < self.members {
-            self.probed.raise(own, self.probe_sent);
+            self.probed.raise(own, self.probe_sent, self.members);
         }
         let probed = self.probed.reached(self.members, &voters);
         if probed > self.probe_quorum {

@@ -145,12 +145,20 @@ const _: () = {
     assert!(BODY_LEN_MAX <= u16::MAX as usize);
 };
 
-/// Copies the field of `N` bytes at `at` out of `bytes`; `None` past the end.
+/// The header's 64-bit words. Both sides read and write it by these: a word is one load or one store,
+/// on the wire little-endian, and a kernel program has no loop over bytes to walk.
+pub const HEADER_WORDS: usize = HEADER_LEN / 8;
+
+/// `N` bytes of a word, from byte `at`.
 #[inline(always)]
-fn field<const N: usize>(bytes: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    out.copy_from_slice(&bytes[at..at + N]);
-    out
+const fn bits<const N: u32>(word: u64, at: usize) -> u64 {
+    word >> (8 * (at % 8)) & (u64::MAX >> (64 - 8 * N))
+}
+
+/// A value at byte `at` of its word.
+#[inline(always)]
+const fn put(value: u64, at: usize) -> u64 {
+    value << (8 * (at % 8))
 }
 
 impl Header {
@@ -176,18 +184,32 @@ impl Header {
     /// As [`decode`](Self::decode).
     #[inline(always)]
     pub fn decode_head(head: &[u8; HEADER_LEN]) -> Result<Self, WireError> {
-        if u32::from_le_bytes(field(head, offset_of!(Layout, magic))) != MAGIC {
+        let mut words = [0; HEADER_WORDS];
+        let (chunks, _) = head.as_chunks();
+        for (word, chunk) in words.iter_mut().zip(chunks) {
+            *word = u64::from_le_bytes(*chunk);
+        }
+        Self::from_words(&words)
+    }
+
+    /// As [`decode_head`](Self::decode_head), of the words that [`to_words`](Self::to_words) gives.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    #[inline(always)]
+    pub fn from_words(words: &[u64; HEADER_WORDS]) -> Result<Self, WireError> {
+        let [first, cluster, scope, ballot, from, to, commit, body, tag] = *words;
+        if bits::<4>(first, offset_of!(Layout, magic)) != MAGIC as u64 {
             return Err(WireError::Magic);
         }
-        if head[offset_of!(Layout, version)] != VERSION {
+        if bits::<1>(first, offset_of!(Layout, version)) != VERSION as u64 {
             return Err(WireError::Version);
         }
-        let Some(kind) = FrameKind::from_wire(head[offset_of!(Layout, kind)]) else {
-            return Err(WireError::Unknown);
-        };
-        let flags = head[offset_of!(Layout, flags)];
-        let reserved: [u8; 5] = field(head, offset_of!(Layout, reserved));
-        if flags & !flags::KNOWN != 0 || reserved != [0; 5] {
+        let kind = FrameKind::from_wire(bits::<1>(first, offset_of!(Layout, kind)) as u8);
+        let Some(kind) = kind else { return Err(WireError::Unknown) };
+        let flags = bits::<1>(first, offset_of!(Layout, flags)) as u8;
+        let reserved = bits::<5>(body, offset_of!(Layout, reserved));
+        if flags & !flags::KNOWN != 0 || reserved != 0 {
             return Err(WireError::Unknown);
         }
         if flags & flags::GAP != 0 && !matches!(kind, FrameKind::Accepted) {
@@ -195,21 +217,18 @@ impl Header {
         }
         let header = Self {
             kind,
-            sender: MemberIndex(head[offset_of!(Layout, sender)]),
+            sender: MemberIndex(bits::<1>(first, offset_of!(Layout, sender)) as u8),
             flags,
-            cluster: ClusterId(u64::from_le_bytes(field(head, offset_of!(Layout, cluster)))),
-            incarnation: Incarnation(u32::from_le_bytes(field(
-                head,
-                offset_of!(Layout, incarnation),
-            ))),
-            group: GroupId(u32::from_le_bytes(field(head, offset_of!(Layout, group)))),
-            ballot: Ballot(u64::from_le_bytes(field(head, offset_of!(Layout, ballot)))),
-            first: Slot(u64::from_le_bytes(field(head, offset_of!(Layout, first)))),
-            last: Slot(u64::from_le_bytes(field(head, offset_of!(Layout, last)))),
-            commit: Slot(u64::from_le_bytes(field(head, offset_of!(Layout, commit)))),
-            body_len: u16::from_le_bytes(field(head, offset_of!(Layout, body_len))),
-            destination: head[offset_of!(Layout, destination)],
-            tag: u64::from_le_bytes(field(head, offset_of!(Layout, tag))),
+            cluster: ClusterId(cluster),
+            incarnation: Incarnation(bits::<4>(scope, offset_of!(Layout, incarnation)) as u32),
+            group: GroupId(bits::<4>(scope, offset_of!(Layout, group)) as u32),
+            ballot: Ballot(ballot),
+            first: Slot(from),
+            last: Slot(to),
+            commit: Slot(commit),
+            body_len: bits::<2>(body, offset_of!(Layout, body_len)) as u16,
+            destination: bits::<1>(body, offset_of!(Layout, destination)) as u8,
+            tag,
         };
         header.check()?;
         Ok(header)
@@ -218,23 +237,33 @@ impl Header {
     /// Writes the header to the front of a frame.
     #[inline]
     pub fn encode(&self, out: &mut [u8; HEADER_LEN]) {
-        out[offset_of!(Layout, magic)..][..4].copy_from_slice(&MAGIC.to_le_bytes());
-        out[offset_of!(Layout, version)] = VERSION;
-        out[offset_of!(Layout, kind)] = self.kind as u8;
-        out[offset_of!(Layout, sender)] = self.sender.0;
-        out[offset_of!(Layout, flags)] = self.flags;
-        out[offset_of!(Layout, cluster)..][..8].copy_from_slice(&self.cluster.0.to_le_bytes());
-        out[offset_of!(Layout, incarnation)..][..4]
-            .copy_from_slice(&self.incarnation.0.to_le_bytes());
-        out[offset_of!(Layout, group)..][..4].copy_from_slice(&self.group.0.to_le_bytes());
-        out[offset_of!(Layout, ballot)..][..8].copy_from_slice(&self.ballot.0.to_le_bytes());
-        out[offset_of!(Layout, first)..][..8].copy_from_slice(&self.first.0.to_le_bytes());
-        out[offset_of!(Layout, last)..][..8].copy_from_slice(&self.last.0.to_le_bytes());
-        out[offset_of!(Layout, commit)..][..8].copy_from_slice(&self.commit.0.to_le_bytes());
-        out[offset_of!(Layout, body_len)..][..2].copy_from_slice(&self.body_len.to_le_bytes());
-        out[offset_of!(Layout, destination)] = self.destination;
-        out[offset_of!(Layout, reserved)..][..5].fill(0);
-        out[offset_of!(Layout, tag)..][..8].copy_from_slice(&self.tag.to_le_bytes());
+        let (chunks, _) = out.as_chunks_mut();
+        for (chunk, word) in chunks.iter_mut().zip(self.to_words()) {
+            *chunk = word.to_le_bytes();
+        }
+    }
+
+    /// The header as words, which on the wire are little-endian.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_words(&self) -> [u64; HEADER_WORDS] {
+        [
+            put(MAGIC as u64, offset_of!(Layout, magic))
+                | put(VERSION as u64, offset_of!(Layout, version))
+                | put(self.kind as u64, offset_of!(Layout, kind))
+                | put(self.sender.0 as u64, offset_of!(Layout, sender))
+                | put(self.flags as u64, offset_of!(Layout, flags)),
+            self.cluster.0,
+            put(self.incarnation.0 as u64, offset_of!(Layout, incarnation))
+                | put(self.group.0 as u64, offset_of!(Layout, group)),
+            self.ballot.0,
+            self.first.0,
+            self.last.0,
+            self.commit.0,
+            put(self.body_len as u64, offset_of!(Layout, body_len))
+                | put(self.destination as u64, offset_of!(Layout, destination)),
+            self.tag,
+        ]
     }
 
     /// Whether the frame carries a tag.

@@ -26,7 +26,7 @@ mod golden_tests;
 mod header;
 mod tag;
 
-pub use header::{DESTINATION_ALL, FrameKind, Header, WireError, flags};
+pub use header::{DESTINATION_ALL, FrameKind, HEADER_WORDS, Header, WireError, flags};
 pub use tag::{Key, Tagger, tag_frame};
 
 /// `ELTR` as a little-endian word.
