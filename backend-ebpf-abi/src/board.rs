@@ -34,7 +34,7 @@ pub struct Board {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Desk {
-    /// User space's: how many sleep and want to be woken.
+    /// User space's: how many sleep and want to be woken by anything.
     pub asleep: u64,
     /// The kernel's: frames to the endpoint's port that it has let through to the socket.
     pub passed: u64,
@@ -44,8 +44,10 @@ pub struct Desk {
     pub cluster: u64,
     /// User space's, of pinned maps: the node.
     pub node: u64,
+    /// User space's: how many sleep for a moment and want to be woken by notices, not by log records.
+    pub napping: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 const _: () = {

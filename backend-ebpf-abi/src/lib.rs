@@ -27,8 +27,9 @@ pub const GROUPS_MAX: u32 = 1_024;
 /// The most CPUs whose rings the ingress program can find. A frame on a later one goes up the stack.
 pub const CPUS_MAX: u32 = 512;
 
-/// The mark of a copy that the egress program made: it runs again on each and must let it pass.
-pub const CLONE_MARK: u32 = 0x454c_5452;
+/// The mark of what the programs send themselves, copies and replies by TC: the egress program meets it
+/// and must let it pass.
+pub const OWN_MARK: u32 = 0x454c_5452;
 
 /// Which of the three offloads the programs do: bits of the global `OFFLOADS`.
 pub mod offload {

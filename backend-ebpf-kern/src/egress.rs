@@ -1,20 +1,22 @@
 //! What leaves: arms the tally, and makes the other members' copies of a broadcast.
 
 use aya_ebpf::helpers::generated as helper;
-use electrode_ebpf_abi::{CLONE_MARK, Group, NOBODY, Peer, Tick, news, offload};
+use electrode_ebpf_abi::{Group, NOBODY, OWN_MARK, Peer, Tick, news, offload};
 use electrode_transport::rules::{AckMode, TallyVerdict};
-use electrode_transport::wire::{DESTINATION_ALL, FrameKind, HEADER_LEN, Header};
+use electrode_transport::wire::{DESTINATION_ALL, FrameKind, Header};
 
-use crate::group::{Seat, notify, show_member, show_tally, tick};
+use crate::group::{Seat, notify, show_member, tick};
 use crate::maps::{is_ipv6, offloads};
-use crate::packet::{ETHERNET, IPV4, Look, Packet, Skb, UDP, addresses, headers_len, look, word};
-use crate::reply::{Words, fold, sum_words};
+use crate::packet::{
+    ETHERNET, IPV4, Look, Packet, Skb, UDP, addresses, head, headers_len, look, word,
+};
+use crate::reply::{fold, sum_words};
 
 #[inline(always)]
 pub fn handle(skb: Skb) {
     // SAFETY: the context that the kernel called with.
-    if unsafe { (*skb.0).mark } == CLONE_MARK {
-        // SAFETY: as above. Nobody after us needs to see it.
+    if unsafe { (*skb.0).mark } == OWN_MARK {
+        // A copy, or a reply. SAFETY: as above. Nobody after us needs to see it.
         unsafe { (*skb.0).mark = 0 };
         return;
     }
@@ -25,11 +27,7 @@ pub fn handle(skb: Skb) {
 
 #[inline(always)]
 fn leave(skb: Skb) -> Option<()> {
-    let mut words = Words([0; HEADER_LEN]);
-    if !skb.load(headers_len(), words.0.as_mut_ptr(), HEADER_LEN as u32) {
-        return None;
-    }
-    let header = Header::decode_head(&words.0).ok()?;
+    let header = Header::from_words(&head(skb)?).ok()?;
     tick(Tick::Left);
     let is_accept = matches!(header.kind, FrameKind::Accept);
     let is_broadcast = header.destination == DESTINATION_ALL;
@@ -66,7 +64,6 @@ fn arm(seat: Seat, header: &Header) {
             TallyVerdict::Repeat
         };
         show_member(group, board, own);
-        show_tally(group, board);
         matches!(verdict, TallyVerdict::Quorum)
     });
     if quorum {
@@ -85,25 +82,26 @@ fn copy(skb: Skb, group: &Group, incarnation: u32) -> Option<()> {
     if !is_to(skb, carrier_peer)? {
         return None;
     }
+    // SAFETY: the context that the kernel called with.
+    let (mark, ifindex) = unsafe { ((*skb.0).mark, (*skb.0).ifindex) };
     // A mask, not a comparison of indices: a branch on those is a path of its own to the verifier.
     let copies = group.copies;
     for index in 0..32 {
         if copies >> index & 1 == 0 {
             continue;
         }
-        let peer = &group.peers[index];
-        readdress(skb, peer)?;
+        // A clone goes to whom the packet is addressed to, and the packet on to the next: so the last
+        // of them gets the packet itself, and nobody is addressed twice.
         // SAFETY: the context that the kernel called with.
-        let ifindex = unsafe { (*skb.0).ifindex };
-        // SAFETY: as above.
-        unsafe { (*skb.0).mark = CLONE_MARK };
+        unsafe { (*skb.0).mark = OWN_MARK };
         // SAFETY: a helper on its own context.
         let failed = unsafe { helper::bpf_clone_redirect(skb.0, ifindex, 0) } != 0;
+        // SAFETY: as above.
+        unsafe { (*skb.0).mark = mark };
         tick(if failed { Tick::CopyFailed } else { Tick::Copies });
+        readdress(skb, &group.peers[index])?;
     }
-    // SAFETY: the context that the kernel called with.
-    unsafe { (*skb.0).mark = 0 };
-    readdress(skb, carrier_peer)
+    Some(())
 }
 
 #[inline(always)]

@@ -129,14 +129,19 @@ pub fn tick_by(what: Tick, by: u64) {
 }
 
 /// How a record is to be submitted: user space that is awake looks for itself, and one that sleeps is
-/// woken. Called after the record was reserved: the atomic operation orders the two, so that who goes
-/// to sleep either is seen here or sees the record.
+/// woken, from a nap only if it is urgent. Called after the record was reserved: the atomic operation
+/// orders the two, so that who goes to sleep either is seen here or sees the record.
 #[inline(always)]
-pub fn wake_flag() -> u64 {
+pub fn wake_flag(is_urgent: bool) -> u64 {
     const NO_WAKEUP: u64 = 1;
     const FORCE_WAKEUP: u64 = 2;
     let Some(desk) = el_desk.get_ptr_mut(0) else { return FORCE_WAKEUP };
-    if fetch_add(unsafe { &raw mut (*desk).asleep }, 0) == 0 { NO_WAKEUP } else { FORCE_WAKEUP }
+    let mut sleepers = fetch_add(unsafe { &raw mut (*desk).asleep }, 0);
+    if is_urgent {
+        // SAFETY: a word that user space writes whole; read after the operation above.
+        sleepers |= unsafe { (&raw const (*desk).napping).read_volatile() };
+    }
+    if sleepers == 0 { NO_WAKEUP } else { FORCE_WAKEUP }
 }
 
 /// A frame to our port goes up the stack: user space must look at its socket.
@@ -170,5 +175,5 @@ pub fn notify(place: u32, news: u32) {
     // SAFETY: a notice was reserved there.
     unsafe { record.write(Notice { place, news }) };
     // SAFETY: a record of this ring that was not submitted yet.
-    unsafe { helper::bpf_ringbuf_submit(record.cast(), wake_flag()) };
+    unsafe { helper::bpf_ringbuf_submit(record.cast(), wake_flag(true)) };
 }

@@ -14,8 +14,8 @@ use crate::group::{
 };
 use crate::log::Reserved;
 use crate::maps::{body_len_max, is_keyed, offloads};
-use crate::packet::{Look, Packet, UDP, addresses, headers_len, look, word};
-use crate::reply::{self, Words};
+use crate::packet::{Look, Packet, UDP, addresses, bounded, head, headers_len, look, word};
+use crate::reply;
 use crate::tag;
 
 /// What becomes of the packet.
@@ -58,11 +58,8 @@ fn pass(why: Tick) -> Fate {
 
 #[inline(always)]
 fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
-    let mut words = Words([0; HEADER_LEN]);
-    if !packet.load(headers_len(), words.0.as_mut_ptr(), HEADER_LEN as u32) {
-        return Err(Tick::PassMalformed);
-    }
-    let header = Header::decode_head(&words.0).map_err(|_| Tick::PassMalformed)?;
+    let words = head(packet).ok_or(Tick::PassMalformed)?;
+    let header = Header::from_words(&words).map_err(|_| Tick::PassMalformed)?;
     let len = u32::from(header.body_len);
     if payload != HEADER_LEN as u32 + len || len > body_len_max() {
         return Err(Tick::PassMalformed);
@@ -78,14 +75,18 @@ fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
         _ => {}
     }
     let seat = Seat::of(header.group.0).ok_or(Tick::PassGroup)?;
-    let sender = admit(packet, seat.glance(), &header).ok_or(Tick::PassRefused)?;
-    if is_keyed() && !broken!("any_tag") && !tag::is_right(packet, len, header.tag) {
-        return Err(Tick::PassTag);
+    // Neither a tag is looked at nor room in a log taken for strangers. Admission counts under the lock:
+    // where it costs them nothing else, it is the only one.
+    if is_keyed() || matches!(header.kind, FrameKind::Accept) {
+        admit(packet, seat.glance(), &header).ok_or(Tick::PassRefused)?;
+        if is_keyed() && !broken!("any_tag") && !tag::is_right(packet, len, header.tag) {
+            return Err(Tick::PassTag);
+        }
     }
     match header.kind {
-        FrameKind::Accept => accept(packet, seat, &header, sender, len),
-        FrameKind::Probe => probe(packet, seat, &header, sender),
-        _ => count(packet, seat, &header, sender),
+        FrameKind::Accept => accept(packet, seat, &header, len),
+        FrameKind::Probe => probe(packet, seat, &header),
+        _ => count(packet, seat, &header),
     }
 }
 
@@ -97,7 +98,7 @@ fn admit<P: Packet>(packet: P, group: &Group, header: &Header) -> Option<MemberI
     }
     let incarnation =
         if broken!("any_incarnation") { group.gate.incarnation } else { header.incarnation };
-    let sender = group.gate.admit(&Header { incarnation, ..*header }).ok()?;
+    let sender = bounded(group.gate.admit(&Header { incarnation, ..*header }).ok()?);
     let peer = &group.peers[sender.0 as usize & 31];
     let (headers, start) = (headers_len(), packet.start());
     if start + headers > packet.end() {
@@ -159,12 +160,11 @@ fn accept<P: Packet>(
     packet: P,
     seat: Seat,
     header: &Header,
-    sender: MemberIndex,
     len: u32,
 ) -> Result<(Tick, Fate), Tick> {
-    let proposal = Proposal {
+    let mut proposal = Proposal {
         ballot: header.ballot,
-        sender,
+        sender: header.sender,
         first: header.first,
         last: header.last,
         commit: header.commit,
@@ -179,7 +179,7 @@ fn accept<P: Packet>(
         Reserved::NONE
     };
     let judged = seat.locked(|group, board| {
-        admit(packet, group, header)?;
+        proposal.sender = admit(packet, group, header)?;
         renew_lease(group, board);
         let commit = group.acceptor.commit();
         let is_placed = place.is_some() || broken!("unstored_ack");
@@ -250,16 +250,11 @@ fn wants(seat: Seat, proposal: &Proposal, now: Time) -> bool {
 }
 
 #[inline(always)]
-fn probe<P: Packet>(
-    packet: P,
-    seat: Seat,
-    header: &Header,
-    sender: MemberIndex,
-) -> Result<(Tick, Fate), Tick> {
+fn probe<P: Packet>(packet: P, seat: Seat, header: &Header) -> Result<(Tick, Fate), Tick> {
     // SAFETY: no arguments.
     let now = Time(unsafe { helper::bpf_ktime_get_ns() });
     let judged = seat.locked(|group, board| {
-        admit(packet, group, header)?;
+        let sender = admit(packet, group, header)?;
         renew_lease(group, board);
         let commit = group.acceptor.commit();
         let verdict = group.acceptor.probe(header.ballot, sender, header.commit, now);
@@ -294,16 +289,11 @@ struct Counted {
 }
 
 #[inline(always)]
-fn count<P: Packet>(
-    packet: P,
-    seat: Seat,
-    header: &Header,
-    sender: MemberIndex,
-) -> Result<(Tick, Fate), Tick> {
+fn count<P: Packet>(packet: P, seat: Seat, header: &Header) -> Result<(Tick, Fate), Tick> {
     let is_probe = matches!(header.kind, FrameKind::ProbeAck);
     let next = if is_probe { header.commit } else { header.first };
     let counted = seat.locked(|group, board| {
-        admit(packet, group, header)?;
+        let sender = admit(packet, group, header)?;
         let ack = group.tally.ack(header.ballot, sender, header.last);
         let probe = if is_probe {
             group.tally.probe_ack(header.ballot, sender, header.first.0)

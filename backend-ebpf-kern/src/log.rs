@@ -74,7 +74,7 @@ impl Reserved {
     #[inline(always)]
     pub fn submit(self, head: Record) {
         if self.is_some() {
-            let flag = wake_flag();
+            let flag = wake_flag(false);
             // SAFETY: a record was reserved there.
             unsafe { self.0.write(head) };
             // SAFETY: a record that was not submitted yet.

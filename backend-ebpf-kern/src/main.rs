@@ -2,7 +2,7 @@
 //! control program through which user space acts on the same state.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features, reason = "atomic operations, which this target's `core` leaves out")]
 
 /// Whether this is the named variant, broken on purpose: a test that compares programs and rules must
@@ -24,10 +24,11 @@ mod reply;
 mod tag;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::bindings::{__sk_buff, xdp_action};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use electrode_ebpf_abi::OWN_MARK;
 
 use crate::ingress::Fate;
 use crate::packet::{Skb, Xdp};
@@ -47,12 +48,16 @@ pub fn el_in_xdp(context: XdpContext) -> u32 {
 
 #[classifier]
 pub fn el_in_tc(context: TcContext) -> i32 {
-    let skb = context.as_ptr().cast::<aya_ebpf::bindings::__sk_buff>();
+    let skb = context.as_ptr().cast::<__sk_buff>();
     match ingress::handle(Skb(skb)) {
         Fate::Pass => NEXT,
         Fate::Drop => SHOT,
-        // SAFETY: the context that the kernel called with; a redirect to where it came from.
-        Fate::Return => unsafe { bpf_redirect((*skb).ifindex, 0) as i32 },
+        Fate::Return => {
+            // SAFETY: the context that the kernel called with.
+            unsafe { (*skb).mark = OWN_MARK };
+            // SAFETY: as above; a redirect to where it came from.
+            unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated as helper;
+use electrode_transport::MemberIndex;
+use electrode_transport::wire::{HEADER_LEN, HEADER_WORDS};
 
 use crate::maps::{address_word, is_ipv6, port};
 
@@ -100,7 +102,6 @@ impl Packet for Skb {
         const PSEUDO: u64 = 0x10;
         // A right checksum of zero is written the other way: zero says that there is none (RFC 768).
         const MANGLED_0: u64 = 0x20;
-        let mut now = [0u8; 2];
         if before != after {
             // SAFETY: a helper on its own context.
             unsafe {
@@ -113,10 +114,13 @@ impl Packet for Skb {
                 )
             };
         }
-        if !self.load(at, now.as_mut_ptr(), 2) {
+        let start = self.start();
+        if start + at + 2 > self.end() {
             return;
         }
-        let difference = u64::from(u16::from_ne_bytes(now)) + u64::from(!sum);
+        // SAFETY: just checked against the end.
+        let now = unsafe { word(start, at) };
+        let difference = u64::from(now) + u64::from(!sum);
         // SAFETY: as above.
         unsafe { helper::bpf_l4_csum_replace(self.0, at as u32, 0, difference, MANGLED_0) };
     }
@@ -187,22 +191,81 @@ pub fn addresses() -> (usize, usize) {
     if is_ipv6() { (ETHERNET + 8, 8) } else { (ETHERNET + 12, 2) }
 }
 
-/// The word at an even offset.
+/// A number at an offset. The kernel allows any alignment where the processor does.
 ///
 /// # Safety
-/// `at` must lie in the packet, as the caller has checked against its end.
+/// It must lie in the packet, as the caller has checked against its end.
 #[inline(always)]
-pub unsafe fn word(start: usize, at: usize) -> u16 {
+pub unsafe fn read<T: Copy>(start: usize, at: usize) -> T {
     // SAFETY: as the caller promises.
-    unsafe { *((start + at) as *const u16) }
+    unsafe { ((start + at) as *const T).read_unaligned() }
 }
 
 /// # Safety
-/// As `word`.
+/// As `read`.
+#[inline(always)]
+pub unsafe fn write<T: Copy>(start: usize, at: usize, value: T) {
+    // SAFETY: as the caller promises.
+    unsafe { ((start + at) as *mut T).write_unaligned(value) };
+}
+
+/// A 16-bit word, as it lies there.
+///
+/// # Safety
+/// As `read`.
+#[inline(always)]
+pub unsafe fn word(start: usize, at: usize) -> u16 {
+    // SAFETY: as the caller promises.
+    unsafe { read(start, at) }
+}
+
+/// # Safety
+/// As `read`.
 #[inline(always)]
 pub unsafe fn set_word(start: usize, at: usize, value: u16) {
     // SAFETY: as the caller promises.
-    unsafe { *((start + at) as *mut u16) = value };
+    unsafe { write(start, at, value) };
+}
+
+/// A member's index that the verifier knows to be one. The rules have checked it, but the compiler may
+/// have checked one copy of it and go on with another, and the verifier does not see that they are the
+/// same. So this is an instruction that the compiler cannot leave out.
+#[inline(always)]
+pub fn bounded(member: MemberIndex) -> MemberIndex {
+    let mut index = u64::from(member.0);
+    // SAFETY: one instruction, on a register.
+    unsafe { core::arch::asm!("{0} &= 31", inout(reg) index, options(pure, nomem, nostack)) };
+    MemberIndex(index as u8)
+}
+
+/// The frame's header, by loads if the packet has it in one piece. No array is set to zero before:
+/// that would be a loop over bytes.
+#[inline(always)]
+pub fn head<P: Packet>(packet: P) -> Option<[u64; HEADER_WORDS]> {
+    let (start, at) = (packet.start(), headers_len());
+    if start + at + HEADER_LEN <= packet.end() {
+        // SAFETY: just checked against the end.
+        let words: [u64; HEADER_WORDS] = unsafe { read(start, at) };
+        return Some(words.map(u64::from_le));
+    }
+    let mut words = core::mem::MaybeUninit::<[u64; HEADER_WORDS]>::uninit();
+    if !packet.load(at, words.as_mut_ptr().cast(), HEADER_LEN as u32) {
+        return None;
+    }
+    // SAFETY: the helper has filled it.
+    Some(unsafe { words.assume_init() }.map(u64::from_le))
+}
+
+/// Puts a header in its place, likewise.
+#[inline(always)]
+pub fn set_head<P: Packet>(packet: P, words: &[u64; HEADER_WORDS]) -> bool {
+    let (start, at) = (packet.start(), headers_len());
+    if start + at + HEADER_LEN <= packet.end() {
+        // SAFETY: just checked against the end.
+        unsafe { write(start, at, *words) };
+        return true;
+    }
+    packet.store(at, words.as_ptr().cast(), HEADER_LEN as u32)
 }
 
 /// What a look at a packet's headers says.
@@ -221,7 +284,7 @@ pub enum Look {
 #[inline(always)]
 pub fn look<P: Packet>(packet: P, ours: usize) -> Look {
     let headers = headers_len();
-    packet.reach(headers);
+    packet.reach(headers + HEADER_LEN);
     let start = packet.start();
     if start + headers > packet.end() || packet.is_tagged() {
         return Look::Bystander;

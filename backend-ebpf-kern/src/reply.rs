@@ -1,20 +1,16 @@
 //! Turning a request round in place: addresses swapped, the header replaced, the body cut off.
 
-use aya_ebpf::helpers::generated as helper;
-use electrode_transport::wire::{HEADER_LEN, Header, Key, Tagger, flags};
+use electrode_transport::wire::{HEADER_LEN, HEADER_WORDS, Header, Key, Tagger, flags};
 
 use crate::maps::{is_ipv6, is_keyed, key};
-use crate::packet::{ETHERNET, IPV4, Packet, UDP, addresses, headers_len, set_word, word};
-
-/// The header as words, so that it is on the stack, aligned, and cheap to sum.
-#[repr(C, align(8))]
-pub struct Words(pub [u8; HEADER_LEN]);
+use crate::packet::{
+    ETHERNET, IPV4, Packet, UDP, addresses, headers_len, read, set_head, set_word, word, write,
+};
 
 /// Makes the packet the reply and says whether that went well. After a failure it is fit for nothing.
 #[inline(always)]
 pub fn turn<P: Packet>(packet: P, header: &Header) -> bool {
-    let mut words = Words([0; HEADER_LEN]);
-    encode(header, &mut words);
+    let words = encode(header).map(u64::to_le);
     let headers = headers_len();
     let udp = headers - UDP;
     let start = packet.start();
@@ -24,10 +20,14 @@ pub fn turn<P: Packet>(packet: P, header: &Header) -> bool {
     let after = ((UDP + HEADER_LEN) as u16).to_be();
     // SAFETY: every offset is within `headers`, which was checked against the end.
     let (before, sealed, sum) = unsafe {
-        swap(start, 0, 6, 3);
+        swap::<[u16; 3]>(start, 0, 6);
         let (first, count) = addresses();
-        swap(start, first, first + 2 * count, count);
-        swap(start, udp, udp + 2, 1);
+        if is_ipv6() {
+            swap::<[u64; 2]>(start, first, first + 16);
+        } else {
+            swap::<u32>(start, first, first + 4);
+        }
+        swap::<u16>(start, udp, udp + 2);
         let before = word(start, udp + 4);
         set_word(start, udp + 4, after);
         if is_ipv6() {
@@ -45,43 +45,36 @@ pub fn turn<P: Packet>(packet: P, header: &Header) -> bool {
         sum += u32::from(after) + u32::from(17_u16.to_be());
         (before, sealed, sum)
     };
-    if !packet.store(headers, words.0.as_ptr(), HEADER_LEN as u32)
-        || !packet.trim((headers + HEADER_LEN) as u32)
-    {
+    if !set_head(packet, &words) || !packet.trim((headers + HEADER_LEN) as u32) {
         return false;
     }
     if sealed {
-        packet.seal(udp + 6, before, after, checksum(sum, &mut words));
+        packet.seal(udp + 6, before, after, checksum(sum, &words));
     }
     true
 }
 
 #[inline(always)]
-fn encode(header: &Header, words: &mut Words) {
+fn encode(header: &Header) -> [u64; HEADER_WORDS] {
     if !is_keyed() {
-        header.encode(&mut words.0);
-        return;
+        return header.to_words();
     }
-    let mut header = *header;
-    header.flags |= flags::TAGGED;
-    header.tag = 0;
-    header.encode(&mut words.0);
+    let mut words = Header { flags: header.flags | flags::TAGGED, tag: 0, ..*header }.to_words();
     let mut tagger = Tagger::new(&Key(key()));
-    let (chunks, _) = words.0.as_chunks::<8>();
-    for chunk in chunks {
-        tagger.word(u64::from_le_bytes(*chunk));
+    for word in words {
+        tagger.word(word);
     }
-    header.tag = tagger.finish(0, HEADER_LEN);
-    header.encode(&mut words.0);
+    words[HEADER_WORDS - 1] = tagger.finish(0, HEADER_LEN);
+    words
 }
 
 /// The UDP checksum of the reply: `sum` is that of its pseudo-header and UDP header.
 #[inline(always)]
-fn checksum(sum: u32, words: &mut Words) -> u16 {
-    let (from, to) = (core::ptr::null_mut(), words.0.as_mut_ptr().cast());
-    // SAFETY: the verifier checks the size.
-    let body = unsafe { helper::bpf_csum_diff(from, 0, to, HEADER_LEN as u32, 0) } as u64;
-    let total = body + u64::from(sum);
+fn checksum(sum: u32, words: &[u64; HEADER_WORDS]) -> u16 {
+    let mut total = u64::from(sum);
+    for word in words {
+        total += (word & 0xffff_ffff) + (word >> 32);
+    }
     let total = (total & 0xffff_ffff) + (total >> 32);
     let folded = !fold(((total & 0xffff) + (total >> 16)) as u32);
     // Zero on the wire would say that there is none (RFC 768).
@@ -112,16 +105,13 @@ pub unsafe fn sum_words(start: usize, at: usize, count: usize) -> u32 {
 }
 
 /// # Safety
-/// As `word`, for `count` words from both places.
+/// As `read`, for both places.
 #[inline(always)]
-unsafe fn swap(start: usize, one: usize, other: usize, count: usize) {
-    for index in 0..count {
-        let (one, other) = (one + 2 * index, other + 2 * index);
-        // SAFETY: as the caller promises.
-        unsafe {
-            let kept = word(start, one);
-            set_word(start, one, word(start, other));
-            set_word(start, other, kept);
-        }
-    }
+unsafe fn swap<T: Copy>(start: usize, one: usize, other: usize) {
+    // SAFETY: as the caller promises.
+    let (first, second) = unsafe { (read::<T>(start, one), read::<T>(start, other)) };
+    // SAFETY: as above.
+    unsafe { write(start, one, second) };
+    // SAFETY: as above.
+    unsafe { write(start, other, first) };
 }

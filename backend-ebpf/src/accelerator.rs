@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use electrode_backend_socket::accelerate::Accelerator;
+use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
 use electrode_transport::engine::Engine;
 use electrode_transport::rules::Gate;
@@ -20,6 +20,7 @@ use crate::endpoint::EbpfOptions;
 use crate::error::EbpfError;
 use crate::keeper::KernelKeeper;
 use crate::kernel::{Kernel, Settings};
+use crate::nap::Nap;
 use crate::net::{Interface, NextHops, Watch};
 use crate::place::{Place, octets};
 use crate::shared::{Shared, attached};
@@ -36,6 +37,7 @@ pub(crate) struct Programs {
     upkeep: Mutex<Upkeep>,
     offloads: u32,
     descriptors: Vec<RawFd>,
+    nap: Nap,
     /// How many datagrams the programs had let through when the socket was last seen empty.
     seen: AtomicU64,
     /// When the socket was last asked.
@@ -90,10 +92,19 @@ impl Programs {
             upkeep: Mutex::new(Upkeep { watch, next_hops, attachments }),
             offloads,
             descriptors,
+            nap: Nap::of(options.nap),
             seen: AtomicU64::new(u64::MAX),
             asked: AtomicU64::new(0),
             next_upkeep: AtomicU64::new(0),
         })
+    }
+
+    fn sleepers(&self, doze: Doze) -> &AtomicU64 {
+        let desk = &self.shared.kernel.desk;
+        match doze {
+            Doze::Deep => desk.sleepers(),
+            Doze::Nap => desk.nappers(),
+        }
     }
 
     fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
@@ -202,14 +213,20 @@ impl Accelerator for Programs {
         self.descriptors.clone()
     }
 
+    fn urgent_descriptors(&self) -> Vec<RawFd> {
+        // The notice ring is the last of them.
+        self.descriptors.last().copied().into_iter().collect()
+    }
+
     fn is_ripe(&self) -> bool {
         self.shared.is_ripe()
     }
 
     fn harvest(&self, engine: &mut Engine<KernelKeeper>, now: Time) {
         let mut state = self.shared.state();
-        state.harvest();
+        let stored = state.harvest();
         let news = state.take_news();
+        self.nap.follow(stored > 0 && state.may_wait(), now);
         drop(state);
         for (group, news) in news {
             engine.stir(now, group, news);
@@ -223,34 +240,38 @@ impl Accelerator for Programs {
     }
 
     fn next_upkeep(&self) -> Option<Time> {
-        Some(Time(self.next_upkeep.load(Ordering::Relaxed)))
+        let upkeep = self.next_upkeep.load(Ordering::Relaxed);
+        Some(Time(self.nap.until().map_or(upkeep, |nap| nap.0.min(upkeep))))
     }
 
-    fn socket_may_have(&self) -> bool {
+    fn socket_may_have(&self, now: Time) -> bool {
         let passed = self.shared.kernel.desk.passed();
         passed != self.seen.load(Ordering::Relaxed)
-            || self.now().0 >= self.asked.load(Ordering::Relaxed) + ASK_SOCKET_NS
+            || now.0 >= self.asked.load(Ordering::Relaxed) + ASK_SOCKET_NS
     }
 
-    fn received(&self, _count: usize, emptied: bool) {
-        self.asked.store(self.now().0, Ordering::Relaxed);
+    fn received(&self, _count: usize, emptied: bool, now: Time) {
+        self.asked.store(now.0, Ordering::Relaxed);
         if emptied {
             self.seen.store(self.shared.kernel.desk.passed(), Ordering::Relaxed);
         }
     }
 
-    fn doze(&self) -> bool {
-        let sleepers = self.shared.kernel.desk.sleepers();
-        sleepers.fetch_add(1, Ordering::SeqCst);
-        let ripe = self.is_ripe();
+    fn doze(&self) -> Option<Doze> {
+        let doze = if self.nap.until().is_some() { Doze::Nap } else { Doze::Deep };
+        self.sleepers(doze).fetch_add(1, Ordering::SeqCst);
+        let ripe = match doze {
+            Doze::Deep => self.is_ripe(),
+            Doze::Nap => self.shared.is_urgent(),
+        };
         if ripe {
-            sleepers.fetch_sub(1, Ordering::SeqCst);
+            self.rouse(doze);
         }
-        !ripe
+        (!ripe).then_some(doze)
     }
 
-    fn rouse(&self) {
-        self.shared.kernel.desk.sleepers().fetch_sub(1, Ordering::SeqCst);
+    fn rouse(&self, from: Doze) {
+        self.sleepers(from).fetch_sub(1, Ordering::SeqCst);
     }
 
     fn covers_any(&self) -> bool {
@@ -260,7 +281,7 @@ impl Accelerator for Programs {
     fn covers(&self, datagram: &[u8], to: SocketAddr) -> bool {
         let Some(group) = broadcast_group(datagram) else { return false };
         let state = self.shared.state();
-        state.places.values().any(|place| place.group == group && place.covers(to))
+        state.place_of(group).is_some_and(|place| place.covers(to))
     }
 
     fn stats(&self, into: &mut Stats) {

@@ -26,6 +26,13 @@ pub struct EbpfOptions {
     /// Bytes of each CPU's log ring, over all groups; rounded up to a power of two. Each group's own
     /// bound is [`GroupConfig::log_bytes`].
     pub log_bytes: usize,
+    /// For how long accepted entries may lie in the kernel's log while user space sleeps. In
+    /// [`Received`](electrode_transport::AckMode::Received) mode the kernel acknowledges by itself, and
+    /// to wake user space costs a follower more than everything else about an entry. So it is woken by
+    /// the first one, and from then on looks again after this time, until it finds nothing and sleeps
+    /// until it is woken. Rounded up to what the system's timers can do. Zero wakes it for each; it is
+    /// woken for each in any case as long as the endpoint has a group in `Persisted` mode.
+    pub nap: Duration,
     /// What the socket beside the programs looks at.
     pub socket: SocketOptions,
 }
@@ -38,6 +45,7 @@ impl Default for EbpfOptions {
             acknowledge: true,
             quorum: true,
             log_bytes: 16 << 20,
+            nap: Duration::from_millis(1),
             socket: SocketOptions::default(),
         }
     }

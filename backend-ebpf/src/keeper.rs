@@ -58,7 +58,7 @@ impl KernelKeeper {
         // Records of the place's last group must not be taken for this one's.
         state.harvest_all();
         shared.kernel.open(place, &opening)?;
-        state.places.insert(place, opened);
+        state.seat(place, opened);
         let view = BoardView { shared: Arc::clone(shared), place, sent: Slot::ZERO, voters };
         Ok(Self { shared: Arc::clone(shared), place, view })
     }
@@ -350,7 +350,7 @@ impl Drop for KernelKeeper {
         self.shared.insist(|| self.shared.kernel.close_group(self.place));
         let mut state = self.shared.state();
         state.harvest_all();
-        state.places.remove(&self.place);
+        state.unseat(self.place);
     }
 }
 

@@ -7,6 +7,7 @@ mod endpoint;
 mod error;
 mod keeper;
 mod kernel;
+mod nap;
 mod net;
 mod place;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use electrode_ebpf_abi::{Command, GROUPS_MAX, Notice, Op, Record, news};
-use electrode_transport::GroupId;
 use electrode_transport::engine::News;
+use electrode_transport::{AckMode, GroupId};
 
 use crate::error::EbpfError;
 use crate::kernel::{Kernel, Rings};
@@ -38,13 +38,15 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     rings: Rings,
     pub(crate) places: BTreeMap<u32, Place>,
+    by_group: BTreeMap<GroupId, u32>,
     /// What came about and was not told yet.
     news: Vec<(GroupId, News)>,
 }
 
 impl Shared {
     pub(crate) fn new(kernel: Kernel, rings: Rings) -> Self {
-        let state = State { rings, places: BTreeMap::new(), news: Vec::new() };
+        let state =
+            State { rings, places: BTreeMap::new(), by_group: BTreeMap::new(), news: Vec::new() };
         Self {
             kernel,
             attached: AtomicU32::new(0),
@@ -60,6 +62,11 @@ impl Shared {
     /// Whether the rings hold anything. Whoever has the state now will look there itself, or tell.
     pub(crate) fn is_ripe(&self) -> bool {
         self.state.try_lock().is_ok_and(|state| state.is_ripe())
+    }
+
+    /// Whether there are notices.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.rings.notices.is_ripe())
     }
 
     pub(crate) fn is_attached(&self, which: u32) -> bool {
@@ -103,24 +110,49 @@ impl State {
         (0..GROUPS_MAX).find(|place| !self.places.contains_key(place))
     }
 
+    /// A group has taken a place.
+    pub(crate) fn seat(&mut self, number: u32, place: Place) {
+        self.by_group.insert(place.group, number);
+        self.places.insert(number, place);
+    }
+
+    /// The group at a place has gone.
+    pub(crate) fn unseat(&mut self, number: u32) {
+        if let Some(place) = self.places.remove(&number) {
+            self.by_group.remove(&place.group);
+        }
+    }
+
     /// Whether the rings hold anything.
     pub(crate) fn is_ripe(&self) -> bool {
         self.rings.notices.is_ripe() || self.rings.logs.iter().any(|ring| ring.is_ripe())
     }
 
-    /// Takes in what the rings hold, up to what is still being written.
-    pub(crate) fn harvest(&mut self) {
-        let Self { rings, places, news } = self;
+    /// The group's place.
+    pub(crate) fn place_of(&self, group: GroupId) -> Option<&Place> {
+        self.by_group.get(&group).and_then(|number| self.places.get(number))
+    }
+
+    /// Takes in what the rings hold, up to what is still being written. How many records that was.
+    pub(crate) fn harvest(&mut self) -> usize {
+        let Self { rings, places, news, .. } = self;
+        let mut stored = 0;
         for ring in &mut rings.logs {
-            ring.read(|bytes| take_record(places, news, bytes));
+            stored += ring.read(|bytes| take_record(places, news, bytes));
         }
         rings.notices.read(|bytes| take_notice(places, news, bytes));
+        stored
+    }
+
+    /// Whether stored entries may wait: the kernel acknowledges them by itself in every group.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.places.values().all(|place| place.mode == AckMode::Received)
     }
 
     /// Takes in everything that was reserved before this call: what the programs acknowledged, or
     /// still will, of anything they judged before.
     pub(crate) fn harvest_all(&mut self) {
-        let Self { rings, places, news } = self;
+        let Self { rings, places, news, .. } = self;
         for ring in &mut rings.logs {
             ring.read_reserved(|bytes| take_record(places, news, bytes));
         }

@@ -16,6 +16,16 @@ use electrode_transport::engine::{Engine, Keeper, LocalKeeper};
 use electrode_transport::rules::Gate;
 use electrode_transport::{Capabilities, GroupConfig, Result, Stats, Time};
 
+/// How somebody sleeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doze {
+    /// Until anything happens, or a timer.
+    Deep,
+    /// Until something urgent happens, or a timer, which [`Accelerator::next_upkeep`] keeps close: the
+    /// rest can wait so long, and need not wake anybody.
+    Nap,
+}
+
 /// What works beside an endpoint's socket. It lives as long as the endpoint, and is dropped without
 /// [`close`](Self::close) only if the endpoint cannot be made.
 ///
@@ -50,6 +60,12 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Those of the [`descriptors`](Self::descriptors) that end a [`Doze::Nap`] too.
+    #[cfg(unix)]
+    fn urgent_descriptors(&self) -> Vec<RawFd> {
+        Vec::new()
+    }
+
     /// Whether anything waits to be harvested. Takes no lock and makes no system call.
     #[inline]
     fn is_ripe(&self) -> bool {
@@ -75,28 +91,31 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
     /// no program saw, as over another interface, count too: whoever cannot tell says `true` now and
     /// then. A sleeper that the socket itself has woken does not ask.
     #[inline]
-    fn socket_may_have(&self) -> bool {
+    fn socket_may_have(&self, now: Time) -> bool {
+        let _ = now;
         true
     }
 
     /// The socket was asked, and this many datagrams came; `emptied` if none is left.
     #[inline]
-    fn received(&self, count: usize, emptied: bool) {
-        let _ = (count, emptied);
+    fn received(&self, count: usize, emptied: bool, now: Time) {
+        let _ = (count, emptied, now);
     }
 
     /// Somebody is about to sleep on socket and descriptors: from now on the kernel must make a
-    /// descriptor readable when it has done something. `false` if something is ripe already; then
-    /// nobody sleeps. Sleepers can be several: each `true` is followed by one
-    /// [`rouse`](Self::rouse), possibly after [`close`](Self::close).
+    /// descriptor readable when it has done something, in a nap only if it is urgent. `None` if that
+    /// has come about already; then nobody sleeps. Sleepers can be several: each `Some` is followed by
+    /// one [`rouse`](Self::rouse) with the same, possibly after [`close`](Self::close).
     #[inline]
-    fn doze(&self) -> bool {
-        true
+    fn doze(&self) -> Option<Doze> {
+        Some(Doze::Deep)
     }
 
     /// One who slept is awake.
     #[inline]
-    fn rouse(&self) {}
+    fn rouse(&self, from: Doze) {
+        let _ = from;
+    }
 
     /// Whether [`covers`](Self::covers) is worth asking now.
     #[inline]

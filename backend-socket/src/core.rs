@@ -12,7 +12,7 @@ use std::time::Duration;
 use electrode_transport::engine::{Engine, WakeList};
 use electrode_transport::{Counter, EndpointConfig, Result, Time, TransportError};
 
-use crate::accelerate::Accelerator;
+use crate::accelerate::{Accelerator, Doze};
 use crate::driver::Driver;
 use crate::net::{Kick, ReceiveBatch, SendBatch, Socket, Watch};
 
@@ -29,6 +29,8 @@ pub(crate) struct Core<A: Accelerator> {
     socket: RwLock<Option<Socket>>,
     /// The accelerator's descriptors, if it has any.
     watch: Option<Watch>,
+    /// The urgent ones.
+    nap_watch: Option<Watch>,
     accelerator: A,
     /// The engine's next timer as of the last call: a drive that takes nothing in looks here and
     /// leaves the engine alone.
@@ -107,13 +109,14 @@ impl<A: Accelerator> Core<A> {
         };
         let waiter = Sleeper::new().map_err(io("eventfd"))?;
         let driver = Driver::new().map_err(io("eventfd"))?;
-        let watch = Watch::over(&accelerator).map_err(io("epoll"))?;
+        let (watch, nap_watch) = watches(&accelerator).map_err(io("epoll"))?;
         let state = State { engine: Engine::new(config)?, sender: SendBatch::new() };
         Ok(Self {
             receiver: Mutex::new(ReceiveBatch::new(datagram_len_max)),
             state: Mutex::new(state),
             socket: RwLock::new(Some(socket)),
             watch,
+            nap_watch,
             accelerator,
             next_timeout: AtomicU64::new(NEVER),
             blocked: AtomicBool::new(false),
@@ -226,19 +229,19 @@ impl<A: Accelerator> Core<A> {
     /// what is due. Never blocks.
     pub(crate) fn drive_once(&self, ask: Ask) -> Result<Driven> {
         let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        let received = self.receive(&mut receiver, ask)?;
+        let now = self.now();
+        let received = self.receive(&mut receiver, ask, now)?;
         let emptied = received.is_none_or(|received| received < ReceiveBatch::CAPACITY);
         let received = received.unwrap_or(0);
         let harvested = self.accelerator.is_ripe();
         let driven = Driven { received, emptied, harvested };
-        if !driven.is_news() && !self.is_due() {
+        if !driven.is_news() && !self.is_due(now) {
             return Ok(driven);
         }
         let mut state = self.state();
         if state.engine.is_closed() {
             return Err(TransportError::Closed);
         }
-        let now = self.now();
         let engine = &mut state.engine;
         if received > 0 {
             engine.stats().add(Counter::SyscallsReceive, 1);
@@ -259,19 +262,19 @@ impl<A: Accelerator> Core<A> {
     }
 
     /// How many datagrams came; `None` if the socket was not asked.
-    fn receive(&self, receiver: &mut ReceiveBatch, ask: Ask) -> Result<Option<usize>> {
+    fn receive(&self, receiver: &mut ReceiveBatch, ask: Ask, now: Time) -> Result<Option<usize>> {
         let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
         let socket = socket.as_ref().ok_or(TransportError::Closed)?;
-        if ask == Ask::Perhaps && !self.accelerator.socket_may_have() {
+        if ask == Ask::Perhaps && !self.accelerator.socket_may_have(now) {
             return Ok(None);
         }
         match receiver.receive(socket) {
             Ok(received) => {
-                self.accelerator.received(received, received < ReceiveBatch::CAPACITY);
+                self.accelerator.received(received, received < ReceiveBatch::CAPACITY, now);
                 Ok(Some(received))
             }
             Err(error) if crate::net::is_passing(&error) => {
-                self.accelerator.received(0, error.kind() == io::ErrorKind::WouldBlock);
+                self.accelerator.received(0, error.kind() == io::ErrorKind::WouldBlock, now);
                 Ok(Some(0))
             }
             Err(error) => Err(self.io("receive", error)),
@@ -282,10 +285,10 @@ impl<A: Accelerator> Core<A> {
         TransportError::Io { operation, subject: self.subject.clone(), source }
     }
 
-    fn is_due(&self) -> bool {
+    fn is_due(&self, now: Time) -> bool {
         let timeout = self.next_timeout.load(Ordering::Relaxed);
         let due = self.accelerator.next_upkeep().map_or(timeout, |upkeep| timeout.min(upkeep.0));
-        self.blocked.load(Ordering::Relaxed) || due != NEVER && due <= self.now().0
+        self.blocked.load(Ordering::Relaxed) || due != NEVER && due <= now.0
     }
 
     /// As [`TransportCore::drive`](electrode_transport::TransportCore::drive).
@@ -320,12 +323,14 @@ impl<A: Accelerator> Core<A> {
     fn sleep(&self, sleeper: &Sleeper, timeout: Option<Duration>) -> Result<bool> {
         let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
         let socket = socket.as_ref().ok_or(TransportError::Closed)?;
-        if !self.accelerator.doze() {
-            return Ok(false);
-        }
+        let Some(doze) = self.accelerator.doze() else { return Ok(false) };
+        let watch = match doze {
+            Doze::Deep => self.watch.as_ref(),
+            Doze::Nap => self.nap_watch.as_ref(),
+        };
         let to_send = self.blocked.load(Ordering::Relaxed);
-        let slept = socket.sleep(&sleeper.kick, self.watch.as_ref(), to_send, timeout);
-        self.accelerator.rouse();
+        let slept = socket.sleep(&sleeper.kick, watch, to_send, timeout);
+        self.accelerator.rouse(doze);
         slept.map_err(|error| self.io("poll", error))
     }
 
@@ -400,6 +405,17 @@ impl<A: Accelerator> Core<A> {
         drop(socket);
         wakes.wake();
     }
+}
+
+/// What to sleep on, deep and in a nap, beside the socket.
+#[cfg(any(not(target_os = "linux"), electrode_portable))]
+fn watches<A: Accelerator>(_: &A) -> io::Result<(Option<Watch>, Option<Watch>)> {
+    Ok((None, None))
+}
+
+#[cfg(all(target_os = "linux", not(electrode_portable)))]
+fn watches<A: Accelerator>(accelerator: &A) -> io::Result<(Option<Watch>, Option<Watch>)> {
+    Ok((Watch::over(accelerator.descriptors())?, Watch::over(accelerator.urgent_descriptors())?))
 }
 
 /// What the driver's task waits for beside arrivals.

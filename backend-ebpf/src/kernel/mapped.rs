@@ -177,6 +177,11 @@ impl Mapped<Desk> {
         self.word(0, offset_of!(Desk, asleep))
     }
 
+    /// The same of those who nap.
+    pub(crate) fn nappers(&self) -> &AtomicU64 {
+        self.word(0, offset_of!(Desk, napping))
+    }
+
     /// Frames to our port that the kernel let through to the socket.
     pub(crate) fn passed(&self) -> u64 {
         self.word(0, offset_of!(Desk, passed)).load(Ordering::Acquire)

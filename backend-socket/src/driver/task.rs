@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use super::Attendance;
-use crate::accelerate::Accelerator;
+use crate::accelerate::{Accelerator, Doze};
 use crate::core::{Ask, Core};
 
 /// The registrations with a runtime of the socket, and of what an accelerator has beside it. The
@@ -106,7 +106,7 @@ impl Runtime {
             armed: None,
             more: true,
             ripe: false,
-            dozing: false,
+            dozing: None,
         });
     }
 }
@@ -159,7 +159,7 @@ struct DriverTask<A: Accelerator> {
     /// The accelerator has something, although nothing told of it.
     ripe: bool,
     /// The accelerator was told that the task sleeps.
-    dozing: bool,
+    dozing: Option<Doze>,
 }
 
 /// Batches a poll, before other tasks have their turn.
@@ -237,13 +237,13 @@ impl<A: Accelerator> DriverTask<A> {
     /// Whether the task may sleep now.
     fn doze(&mut self) -> bool {
         self.dozing = self.attendance.0.accelerator().doze();
-        self.ripe = !self.dozing;
-        self.dozing
+        self.ripe = self.dozing.is_none();
+        !self.ripe
     }
 
     fn rouse(&mut self) {
-        if core::mem::take(&mut self.dozing) {
-            self.attendance.0.accelerator().rouse();
+        if let Some(doze) = self.dozing.take() {
+            self.attendance.0.accelerator().rouse(doze);
         }
     }
 }

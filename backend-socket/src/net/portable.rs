@@ -11,7 +11,6 @@ use polling::{Event, Events, Poller};
 use socket2::SockAddr;
 
 use super::SocketOptions;
-use crate::accelerate::Accelerator;
 
 /// Datagrams taken in at a time.
 const BATCH_MAX: usize = 32;
@@ -78,12 +77,6 @@ impl Socket {
 /// Nothing but the socket is ever slept on here.
 #[derive(Debug)]
 pub(crate) enum Watch {}
-
-impl Watch {
-    pub(crate) const fn over<A: Accelerator>(_accelerator: &A) -> io::Result<Option<Self>> {
-        Ok(None)
-    }
-}
 
 /// Ends another thread's sleep, or the next one if nobody sleeps.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use electrode_backend_socket::accelerate::Accelerator;
+use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_backend_socket::{SocketEndpoint, SocketHost, SocketOptions};
 use electrode_transport::engine::{Engine, GroupHandle, LocalKeeper, News};
 use electrode_transport::rules::Gate;
@@ -143,28 +143,28 @@ impl Accelerator for Bell {
         (self.upkeep_every.load(SeqCst) > 0).then(|| Time(self.upkeep_at.load(SeqCst)))
     }
 
-    fn socket_may_have(&self) -> bool {
+    fn socket_may_have(&self, _now: Time) -> bool {
         !self.silent.load(SeqCst)
     }
 
-    fn received(&self, count: usize, emptied: bool) {
+    fn received(&self, count: usize, emptied: bool, _now: Time) {
         assert!(emptied || count > 0, "loopback has no passing errors");
         self.asked.fetch_add(1, SeqCst);
     }
 
-    fn doze(&self) -> bool {
+    fn doze(&self) -> Option<Doze> {
         if self.late.swap(false, SeqCst) {
             self.ring();
         }
         self.dozing.fetch_add(1, SeqCst);
         if self.is_ripe() {
             self.dozing.fetch_sub(1, SeqCst);
-            return false;
+            return None;
         }
-        true
+        Some(Doze::Deep)
     }
 
-    fn rouse(&self) {
+    fn rouse(&self, _from: Doze) {
         assert!(self.dozing.fetch_sub(1, SeqCst) > 0, "only who sleeps is roused");
     }
 

@@ -129,6 +129,29 @@ pub(super) fn reply(request: &[u8], is_ipv6: bool, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// Addresses a datagram to another place, its UDP checksum along (RFC 1624): a wrong one stays wrong.
+pub(super) fn readdress(packet: &mut [u8], is_ipv6: bool, mac: [u8; 6], to: Spot) {
+    let headers = headers_len(is_ipv6);
+    let (at, len) = addresses(is_ipv6);
+    let (address, port) = (at + len..at + 2 * len, headers - UDP + 2..headers - UDP + 4);
+    let before = [&packet[address.clone()], &packet[port.clone()]].concat();
+    packet[..6].copy_from_slice(&mac);
+    packet[address].copy_from_slice(&to.address[..len]);
+    packet[port].copy_from_slice(&to.port);
+    if !is_ipv6 {
+        mend_ipv4(packet);
+    }
+    let field = headers - 2..headers;
+    if packet[field.clone()] == [0, 0] {
+        return;
+    }
+    let inverted = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<_>>();
+    let (sum, before) = (inverted(&packet[field.clone()]), inverted(&before));
+    let sealed = checksum([&sum[..], &before, &to.address[..len], &to.port]);
+    let sealed = if sealed == 0 { 0xffff } else { sealed };
+    packet[field].copy_from_slice(&sealed.to_be_bytes());
+}
+
 fn swap(packet: &mut [u8], at: usize, len: usize) {
     let (one, other) = packet[at..at + 2 * len].split_at_mut(len);
     one.swap_with_slice(other);

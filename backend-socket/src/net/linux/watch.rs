@@ -3,8 +3,6 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::accelerate::Accelerator;
-
 /// Readable as long as one of an accelerator's descriptors is (epoll(7), level-triggered). It owns
 /// none of them: one that is closed is no longer watched.
 #[derive(Debug)]
@@ -13,9 +11,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A watch over the accelerator's descriptors; `None` if it has none.
-    pub(crate) fn over<A: Accelerator>(accelerator: &A) -> io::Result<Option<Self>> {
-        let descriptors = accelerator.descriptors();
+    /// A watch over an accelerator's descriptors; `None` if it has none.
+    pub(crate) fn over(descriptors: Vec<RawFd>) -> io::Result<Option<Self>> {
         if descriptors.is_empty() {
             return Ok(None);
         }

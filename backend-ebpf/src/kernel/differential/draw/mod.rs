@@ -6,7 +6,7 @@ mod spoil;
 
 use std::ops::RangeInclusive;
 
-use electrode_ebpf_abi::{CLONE_MARK, RECORD_CHARGE};
+use electrode_ebpf_abi::{OWN_MARK, RECORD_CHARGE};
 use electrode_transport::{MemberIndex, Slot};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
@@ -55,7 +55,7 @@ impl Draw {
             50..80 => Step::Release(place as u32, released(dice, group)),
             80..230 => Step::Order(self.order(dice, model, place)),
             230..290 => {
-                let mark = if dice.random_bool(0.05) { CLONE_MARK } else { 0 };
+                let mark = if dice.random_bool(0.05) { OWN_MARK } else { 0 };
                 Step::Leave(Bytes(self.departure(dice, model, place)), mark)
             }
             _ if !group.is_open && dice.random_bool(0.5) => {

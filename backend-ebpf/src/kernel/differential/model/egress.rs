@@ -1,6 +1,6 @@
 //! What leaves.
 
-use electrode_ebpf_abi::{CLONE_MARK, NOBODY, Tick, news, offload};
+use electrode_ebpf_abi::{NOBODY, OWN_MARK, Tick, news, offload};
 use electrode_transport::rules::{AckMode, TallyVerdict};
 use electrode_transport::wire::{DESTINATION_ALL, FrameKind, HEADER_LEN, Header};
 
@@ -11,7 +11,7 @@ impl Model {
     pub(super) fn leave(&mut self, packet: &[u8], mark: u32) -> Seen {
         let mut packet = packet.to_vec();
         let is_ours = packet::sort(&self.endpoint, &packet, true) == Sort::Plain;
-        if mark != CLONE_MARK && is_ours {
+        if mark != OWN_MARK && is_ours {
             let payload = &packet[packet::headers_len(self.is_ipv6())..];
             let head = payload.first_chunk::<HEADER_LEN>();
             if let Some(header) = head.and_then(|head| Header::decode_head(head).ok()) {
@@ -40,12 +40,15 @@ impl Model {
         if to.address[..len] != carrier.address[..len] || to.port != carrier.port {
             return;
         }
-        // Nothing leaves a loopback interface that is down: every copy is refused.
-        self.tick_by(Tick::CopyFailed, group.copies.count_ones().into());
-        packet[..6].copy_from_slice(&carrier.mac);
-        if !self.is_ipv6() {
-            packet::mend_ipv4(packet);
+        // The packet itself goes on to the last of the copies.
+        let copies = group.copies;
+        if let Some(last) = copies.checked_ilog2() {
+            let peer = group.peers[last as usize];
+            let to = packet::Spot { address: peer.address, port: peer.port };
+            packet::readdress(packet, self.is_ipv6(), peer.mac, to);
         }
+        // Nothing leaves a loopback interface that is down: every copy is refused.
+        self.tick_by(Tick::CopyFailed, copies.count_ones().into());
     }
 
     fn arm(&mut self, place: u32, header: &Header) {
