@@ -1,14 +1,17 @@
-//! One member of a group over the socket backend, driven by a plain thread: the counterpart of
-//! `yardstick/sockets.c`. The leader proposes and prints one line of JSON; followers run until killed.
+//! One member of a group on either backend, driven by a plain thread: the counterpart of
+//! `yardstick/sockets.c` and `yardstick/drive.c`. The leader proposes and prints one line of JSON;
+//! followers run until killed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTransport};
+use electrode_backend_ebpf::{EbpfEndpoint, EbpfOptions, Hook};
+use electrode_backend_socket::{SocketEndpoint, SocketOptions};
 use electrode_transport::{
     AckMode, Ballot, ClusterId, Counter, EndpointConfig, Frame, GroupConfig, GroupId, Incarnation,
-    LogBatch, Member, Membership, NodeId, QuorumRule, Slot, TransportCore, TransportError,
+    LogBatch, Member, Membership, NodeId, QuorumRule, QuorumTransport, Slot, TransportError,
 };
 
 const BALLOT: Ballot = Ballot(1);
@@ -34,9 +37,38 @@ enum Ack {
     Persisted,
 }
 
-/// Proposes to quorum over the socket backend.
+/// Where the three operations happen.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// In user space, over UDP.
+    Socket,
+    /// In the kernel.
+    Ebpf,
+}
+
+/// What the kernel is left to do.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Offload {
+    /// Copies of a broadcast.
+    Broadcast,
+    /// Acknowledgements.
+    Acknowledge,
+    /// Counting them.
+    Quorum,
+}
+
+/// Proposes to quorum over one of the backends.
 #[derive(Parser)]
 struct Arguments {
+    /// Where the three operations happen.
+    #[arg(long, value_enum, default_value = "socket")]
+    backend: Backend,
+    /// Where arriving packets meet the eBPF program: tc, xdp-generic or xdp-native.
+    #[arg(long, default_value = "tc")]
+    hook: Hook,
+    /// Which operations the kernel does, on the eBPF backend.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "broadcast,acknowledge,quorum")]
+    offloads: Vec<Offload>,
     /// Every member's address; the first leads.
     #[arg(long, required = true, value_delimiter = ',')]
     members: Vec<SocketAddr>,
@@ -63,17 +95,18 @@ struct Arguments {
 fn main() -> Result<(), TransportError> {
     let arguments = Arguments::parse();
     let node = open(&arguments)?;
+    let node = &*node;
     let token = node.fence(BALLOT)?.token;
     if arguments.index == 0 {
         node.lead(&token, Slot(1))?;
-        lead(&arguments, &node)
+        lead(&arguments, node)
     } else {
         node.follow(&token, NodeId(1), Slot(1))?;
-        follow(&node, arguments.ack)
+        follow(node, arguments.ack)
     }
 }
 
-fn open(arguments: &Arguments) -> Result<SocketTransport, TransportError> {
+fn open(arguments: &Arguments) -> Result<Arc<dyn QuorumTransport>, TransportError> {
     let members = arguments.members.iter().zip(1..).map(|(&at, id)| Member::voter(NodeId(id), at));
     let membership = Membership::new(Incarnation(1), members, QuorumRule::Majority)?;
     let own = membership.members().get(arguments.index).copied().unwrap_or_else(|| {
@@ -86,10 +119,19 @@ fn open(arguments: &Arguments) -> Result<SocketTransport, TransportError> {
         Ack::Received => AckMode::Received,
         Ack::Persisted => AckMode::Persisted,
     };
-    SocketEndpoint::bind(endpoint, SocketOptions::default())?.join(group)
+    if arguments.backend == Backend::Socket {
+        let endpoint = SocketEndpoint::bind(endpoint, SocketOptions::default())?;
+        return Ok(Arc::new(endpoint.join(group)?));
+    }
+    let mut options = EbpfOptions::default();
+    options.hook = arguments.hook;
+    options.broadcast = arguments.offloads.contains(&Offload::Broadcast);
+    options.acknowledge = arguments.offloads.contains(&Offload::Acknowledge);
+    options.quorum = arguments.offloads.contains(&Offload::Quorum);
+    EbpfEndpoint::bind(endpoint, options)?.join(group)
 }
 
-fn follow(node: &SocketTransport, ack: Ack) -> Result<(), TransportError> {
+fn follow(node: &dyn QuorumTransport, ack: Ack) -> Result<(), TransportError> {
     let mut batch = LogBatch::default();
     loop {
         node.wait(Duration::from_millis(200))?;
@@ -105,17 +147,19 @@ fn follow(node: &SocketTransport, ack: Ack) -> Result<(), TransportError> {
 struct Run {
     sent: u64,
     known: u64,
+    frames: Vec<Frame<'static>>,
     sent_at: Vec<Instant>,
     latencies_ns: Vec<u64>,
 }
 
-fn lead(arguments: &Arguments, node: &SocketTransport) -> Result<(), TransportError> {
+fn lead(arguments: &Arguments, node: &dyn QuorumTransport) -> Result<(), TransportError> {
     meet(arguments, node)?;
     let operations = arguments.operations;
     let start = Instant::now();
     let mut run = Run {
         sent: 0,
         known: 0,
+        frames: Vec::new(),
         sent_at: Vec::with_capacity(operations as usize),
         latencies_ns: Vec::with_capacity(operations as usize),
     };
@@ -147,7 +191,7 @@ fn lead(arguments: &Arguments, node: &SocketTransport) -> Result<(), TransportEr
 }
 
 /// Has one proposal stored by everybody, so that starting up is not measured.
-fn meet(arguments: &Arguments, node: &SocketTransport) -> Result<(), TransportError> {
+fn meet(arguments: &Arguments, node: &dyn QuorumTransport) -> Result<(), TransportError> {
     node.try_broadcast(BALLOT, &[Frame::single(Slot(1), b"hello")])?;
     arguments.vote(node, Slot(1))?;
     let start = Instant::now();
@@ -160,7 +204,7 @@ fn meet(arguments: &Arguments, node: &SocketTransport) -> Result<(), TransportEr
 
 impl Arguments {
     /// The leader's own vote, which in `Received` mode it has cast already.
-    fn vote(&self, node: &SocketTransport, through: Slot) -> Result<(), TransportError> {
+    fn vote(&self, node: &dyn QuorumTransport, through: Slot) -> Result<(), TransportError> {
         match self.ack {
             Ack::Received => Ok(()),
             Ack::Persisted => node.acknowledge(BALLOT, through),
@@ -173,22 +217,21 @@ impl Run {
     fn fill_window(
         &mut self,
         arguments: &Arguments,
-        node: &SocketTransport,
+        node: &dyn QuorumTransport,
     ) -> Result<(), TransportError> {
         const BATCH_MAX: usize = 64;
-        let payload = [0x5a; PAYLOAD_LEN];
+        const PAYLOAD: [u8; PAYLOAD_LEN] = [0x5a; PAYLOAD_LEN];
         loop {
             let room = arguments.window - (self.sent - self.known);
             let count = room.min(arguments.operations - self.sent).min(BATCH_MAX as u64) as usize;
             if count == 0 {
                 return Ok(());
             }
-            let mut frames = [Frame::single(Slot(1), &payload[..]); BATCH_MAX];
-            for (frame, slot) in frames.iter_mut().zip(self.sent + OFFSET + 1..).take(count) {
-                *frame = Frame::single(Slot(slot), &payload);
-            }
+            self.frames.clear();
+            let slots = (self.sent + OFFSET + 1..).take(count);
+            self.frames.extend(slots.map(|slot| Frame::single(Slot(slot), &PAYLOAD)));
             let now = Instant::now();
-            let taken = match node.try_broadcast(BALLOT, &frames[..count]) {
+            let taken = match node.try_broadcast(BALLOT, &self.frames) {
                 Ok(taken) => taken,
                 // A follower far behind keeps nothing here: the quorum moves on.
                 Err(TransportError::Backpressure) => return Ok(()),
