@@ -19,7 +19,7 @@ use crate::attach::Attachment;
 use crate::endpoint::EbpfOptions;
 use crate::error::EbpfError;
 use crate::keeper::KernelKeeper;
-use crate::kernel::{Kernel, Settings};
+use crate::kernel::{Kernel, Rings, Settings};
 use crate::nap::Nap;
 use crate::net::{Interface, NextHops, Watch};
 use crate::place::{Place, octets};
@@ -54,11 +54,12 @@ struct Upkeep {
 }
 
 impl Programs {
-    /// Loads the programs and puts them in place on the interface that has the address.
+    /// Has the programs loaded and puts them in place on the interface that has the address.
     pub(crate) fn start(
         address: SocketAddr,
         config: &EndpointConfig,
         options: &EbpfOptions,
+        load: impl FnOnce(&Settings) -> Result<(Kernel, Rings), EbpfError>,
     ) -> Result<Self, EbpfError> {
         let interface = Interface::of_address(address.ip())?;
         check_mtu(&interface, address, config)?;
@@ -76,7 +77,7 @@ impl Programs {
             log_bytes: ring_bytes(options.log_bytes),
             notice_bytes: ring_bytes(1 << 16),
         };
-        let (mut kernel, rings) = Kernel::load(&settings)?;
+        let (mut kernel, rings) = load(&settings)?;
         // Subscribed before the tables are read: nothing is missed in between.
         let watch = Watch::open(interface.index)?;
         let next_hops = NextHops::open(interface.index, address.ip())?;
@@ -105,6 +106,11 @@ impl Programs {
             Doze::Deep => desk.sleepers(),
             Doze::Nap => desk.nappers(),
         }
+    }
+
+    #[cfg(feature = "stock")]
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn upkeep(&self) -> MutexGuard<'_, Upkeep> {

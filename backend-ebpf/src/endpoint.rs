@@ -9,6 +9,7 @@ use electrode_ebpf_abi::offload;
 use electrode_transport::{EndpointConfig, GroupConfig, QuorumTransport, Result, Stats};
 
 use crate::accelerator::Programs;
+use crate::kernel::Kernel;
 use crate::survey::Hook;
 
 /// What only this backend looks at.
@@ -70,7 +71,7 @@ impl EbpfOptions {
 /// closes. A process that dies leaves nothing attached.
 #[derive(Clone, Debug)]
 pub struct EbpfEndpoint {
-    inner: SocketEndpoint<Programs>,
+    pub(crate) inner: SocketEndpoint<Programs>,
 }
 
 impl EbpfEndpoint {
@@ -86,7 +87,7 @@ impl EbpfEndpoint {
     pub fn bind(config: EndpointConfig, options: EbpfOptions) -> Result<Self> {
         let ours = config.clone();
         let inner = SocketEndpoint::bind_with(config, options.socket, |address, _| {
-            Ok(Programs::start(address, &ours, &options)?)
+            Ok(Programs::start(address, &ours, &options, Kernel::load)?)
         })?;
         Ok(Self { inner })
     }

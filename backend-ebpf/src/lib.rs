@@ -13,6 +13,8 @@ mod place;
 #[cfg(test)]
 mod privileged;
 mod shared;
+#[cfg(feature = "stock")]
+mod stock;
 mod survey;
 
 pub use endpoint::{EbpfEndpoint, EbpfOptions};
@@ -20,6 +22,9 @@ pub use error::EbpfError;
 pub use net::{
     Changes, Interface, InterfaceKind, LinkState, NextHop, NextHops, Unreachable, Watch,
 };
+#[cfg(feature = "stock")]
+#[doc(hidden)]
+pub use stock::Stock;
 pub use survey::{
     Capabilities, DeviceFacts, Filter, Finding, Hook, HookReport, KernelFacts, Occupants, Offloads,
     Program, Report, Severity, Survey, TcOccupants, UnknownHook, XdpMode, XdpOccupant,

@@ -55,6 +55,14 @@ impl Shared {
         }
     }
 
+    /// What it was made of, and the places that are still open.
+    #[cfg(feature = "stock")]
+    pub(crate) fn into_parts(self) -> (Kernel, Rings, BTreeMap<u32, Place>) {
+        let State { rings, places, .. } =
+            self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.kernel, rings, places)
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

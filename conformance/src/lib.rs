@@ -48,6 +48,6 @@ pub use mutants::{MUTANTS, MutantCase};
 pub use relay::Relay;
 pub use relayed::{RelayedCluster, RelayedEndpoint};
 pub use report::{Report, ReportError, SCHEMA, Verdict};
-pub use run::{Outcome, Ran, main, require_privileged, run_case};
+pub use run::{Outcome, Ran, main, main_of_many, require_privileged, run_case};
 pub use seeds::Seeds;
 pub use spec::{ClusterSpec, Roster, node_id};

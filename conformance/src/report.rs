@@ -165,12 +165,7 @@ impl Report {
     /// What was tested, as part of a file's name: one backend may run the suite under several hooks,
     /// each with a report of its own.
     fn subject(&self) -> String {
-        if self.hook == "none" {
-            return self.backend.clone();
-        }
-        let words = self.hook.split(|char: char| !char.is_ascii_alphanumeric());
-        let words = words.filter(|word| !word.is_empty());
-        words.fold(self.backend.clone(), |subject, word| subject + "-" + word)
+        subject(&self.backend, &self.hook)
     }
 
     /// The report as JSON.
@@ -253,4 +248,14 @@ fn commit() -> String {
         (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
     };
     std::env::var("ELECTRODE_COMMIT").ok().or_else(git).unwrap_or_else(|| "unknown".into())
+}
+
+/// A backend and its hook in one word.
+pub(crate) fn subject(backend: &str, hook: &str) -> String {
+    if hook == "none" {
+        return backend.into();
+    }
+    let words = hook.split(|char: char| !char.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words.fold(backend.into(), |subject: String, word| subject + "-" + word)
 }

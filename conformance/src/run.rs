@@ -11,7 +11,7 @@ use crate::case::{Case, Stage};
 use crate::cases;
 use crate::coverage;
 use crate::harness::{Harness, SetupError};
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::seeds::{Seeds, panic_message, quiet_panics, take_place};
 
 /// What came of a case.
@@ -92,6 +92,30 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 /// `ELECTRODE_REQUIRE_PRIVILEGED=1` a missing privilege fails.
 #[must_use]
 pub fn main(harness: impl Harness) -> ExitCode {
+    let suite = Suite { harness: Arc::new(harness), prefix: String::new(), ran: Arc::default() };
+    run(&[suite])
+}
+
+/// As [`main`], for a backend with several hooks or set-ups: every case on every harness, in their
+/// order. A test's name begins with its harness's backend and hook, so that a filter can choose:
+/// `ebpf-tc/fenced`. Each harness that ran anything has reports of its own.
+#[must_use]
+pub fn main_of_many(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
+    let suites = harnesses.into_iter().map(|harness| {
+        let prefix = report::subject(harness.name(), &harness.hook()) + "/";
+        Suite { harness, prefix, ran: Arc::default() }
+    });
+    run(&suites.collect::<Vec<_>>())
+}
+
+/// One harness with what ran on it.
+struct Suite {
+    harness: Arc<dyn Harness>,
+    prefix: String,
+    ran: Arc<Mutex<Vec<Ran>>>,
+}
+
+fn run(suites: &[Suite]) -> ExitCode {
     if std::env::args().any(|argument| argument == "--list-coverage") {
         print!("{}", coverage::table());
         return ExitCode::SUCCESS;
@@ -104,32 +128,30 @@ pub fn main(harness: impl Harness) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let harness: Arc<dyn Harness> = Arc::new(harness);
-    let ran = Arc::new(Mutex::new(Vec::new()));
-    let trials = cases::all().into_iter().map(|case| trial(case, &harness, seeds, &ran)).collect();
+    let of_suite = |suite| cases::all().into_iter().map(move |case| trial(case, suite, seeds));
+    let trials = suites.iter().flat_map(of_suite).collect();
     let conclusion = libtest_mimic::run(&args, trials);
     if args.list {
         return ExitCode::SUCCESS;
     }
-    let ran = core::mem::take(&mut *ran.lock().unwrap_or_else(PoisonError::into_inner));
-    let report = Report::new(&*harness, seeds, ran);
-    println!("{}", report.summary());
-    match report.write_from_env() {
-        Ok(_) => conclusion.exit_code(),
-        Err(error) => {
+    let mut is_reported = true;
+    for suite in suites {
+        let ran = core::mem::take(&mut *suite.ran.lock().unwrap_or_else(PoisonError::into_inner));
+        if ran.is_empty() && suites.len() > 1 {
+            continue;
+        }
+        let report = Report::new(&*suite.harness, seeds, ran);
+        println!("{}", report.summary());
+        if let Err(error) = report.write_from_env() {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            is_reported = false;
         }
     }
+    if is_reported { conclusion.exit_code() } else { ExitCode::FAILURE }
 }
 
-fn trial(
-    case: Case,
-    harness: &Arc<dyn Harness>,
-    seeds: Seeds,
-    ran: &Arc<Mutex<Vec<Ran>>>,
-) -> Trial {
-    let (harness, ran) = (Arc::clone(harness), Arc::clone(ran));
+fn trial(case: Case, suite: &Suite, seeds: Seeds) -> Trial {
+    let (harness, ran) = (Arc::clone(&suite.harness), Arc::clone(&suite.ran));
     let test = move || {
         let result = run_case(&case, &*harness, seeds, require_privileged());
         let outcome = result.outcome.clone();
@@ -143,7 +165,8 @@ fn trial(
             Outcome::Failed(why) => Err(Failed::from(why)),
         }
     };
-    Trial::ignorable_test(case.id, test).with_kind(case.profile.name())
+    Trial::ignorable_test(format!("{}{}", suite.prefix, case.id), test)
+        .with_kind(case.profile.name())
 }
 
 /// Whether the environment demands that nothing is skipped for lack of privileges.

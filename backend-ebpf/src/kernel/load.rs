@@ -15,7 +15,7 @@ use crate::error::EbpfError;
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../objects/electrode.bpf.o");
 
 /// What is fixed when the programs are loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
     pub(crate) offloads: u32,

@@ -230,7 +230,7 @@ fn ip(namespace: Option<&str>, lines: &str) -> Result<(), SetupError> {
         command.args(["-n", namespace]);
     }
     command.args(["-batch", "-"]);
-    let output = system::apart_from_forks(|| run(&mut command, lines)).map_err(failed)?;
+    let output = system::fork_alone(|| run(&mut command, lines)).map_err(failed)?;
     if output.status.success() {
         return Ok(());
     }

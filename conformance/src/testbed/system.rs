@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use crate::harness::SetupError;
 
@@ -17,12 +17,17 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// From fork until some time into exec a child has every descriptor of this process open,
 /// close-on-exec or not, and exec lets the parent go on before it closes them. One that this process
 /// closes meanwhile lives on for that moment: a port stays taken, a BPF link attached.
-static FORKS: Mutex<()> = Mutex::new(());
+static FORKS: RwLock<()> = RwLock::new(());
 
-/// Runs a child from its start to its end, or closes descriptors that must be gone then: one at a
-/// time.
+/// Runs a child from its start to its end, while nobody closes anything.
+pub(super) fn fork_alone<T>(run: impl FnOnce() -> T) -> T {
+    let _alone = FORKS.write().unwrap_or_else(PoisonError::into_inner);
+    run()
+}
+
+/// Closes descriptors that must be gone then, while no child starts.
 pub(super) fn apart_from_forks<T>(run: impl FnOnce() -> T) -> T {
-    let _alone = FORKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _no_fork = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     run()
 }
 
