@@ -93,6 +93,12 @@ impl Ledger {
         assert!(before.is_none(), "no-equivocation: ballot {ballot} is led twice");
     }
 
+    /// The newest ballot that a node was made to lead.
+    pub(crate) fn led_by(&self, place: Place) -> Option<Ballot> {
+        let mut led = self.leads.iter().rev();
+        led.find(|((group, _), lead)| (lead.node, *group) == place).map(|((_, ballot), _)| *ballot)
+    }
+
     /// A frame is about to be broadcast. It counts as sent once [`sent`](Self::sent) says so.
     pub(crate) fn offers(&mut self, group: GroupId, ballot: Ballot, frame: (Slot, Slot, &[u8])) {
         let (first, last, body) = frame;

@@ -200,6 +200,13 @@ impl Lab {
     #[track_caller]
     pub(crate) fn reconfigure(&mut self, node: usize, roster: &Roster) {
         self.look();
+        // What the old membership decided stays decided. A kernel counts votes as they arrive, nobody
+        // need have driven it: so the leader is asked once more, and nothing moves in between.
+        if let Some(ballot) = self.ledger.led_by((node, self.group))
+            && let Ok(quorum) = self.node(node).quorum(ballot)
+        {
+            self.ledger.told((node, self.group), &quorum);
+        }
         let membership = self.membership(node, roster);
         self.ledger.seat((node, self.group), roster);
         self.node(node).reconfigure(membership).expect("a higher incarnation fits");
