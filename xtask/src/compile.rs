@@ -10,9 +10,10 @@ use crate::tools::{self, Tools};
 use crate::tree;
 
 /// Variables that change what cargo builds, or with what, by their prefixes.
-const MEDDLERS: [&str; 7] = [
+const MEDDLERS: [&str; 8] = [
     "CARGO_BUILD_",
     "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_INCREMENTAL",
     "CARGO_PROFILE_",
     "CARGO_TARGET_",
     "CARGO_UNSTABLE_",
