@@ -30,6 +30,9 @@ pub(crate) struct Place {
     pub(crate) carrier: u8,
     pub(crate) copies: MemberSet,
     pub(crate) leading: Option<Lead>,
+    /// Wrong on purpose, for a test that must notice: records are taken as the rings give them.
+    #[cfg(test)]
+    pub(crate) is_unordered: bool,
 }
 
 /// What is led, as user space knows it: the kernel learns of a frame when it leaves.
@@ -66,11 +69,17 @@ impl Place {
             carrier: NOBODY,
             copies: MemberSet::EMPTY,
             leading: None,
+            #[cfg(test)]
+            is_unordered: false,
         }
     }
 
     /// Takes in a record of this place, in whatever order the rings gave them.
     pub(crate) fn take(&mut self, head: &Record, body: &[u8]) {
+        #[cfg(test)]
+        if self.is_unordered {
+            return self.append(head, body);
+        }
         if head.sequence != self.sequence + 1 {
             if head.sequence > self.sequence {
                 self.early.insert(head.sequence, Early { head: *head, body: body.to_vec() });

@@ -41,12 +41,21 @@ pub(crate) struct State {
     by_group: BTreeMap<GroupId, u32>,
     /// What came about and was not told yet.
     news: Vec<(GroupId, News)>,
+    /// Wrong on purpose, for a test that must notice: a fence waits for nothing.
+    #[cfg(test)]
+    pub(crate) is_hasty: bool,
 }
 
 impl Shared {
     pub(crate) fn new(kernel: Kernel, rings: Rings) -> Self {
-        let state =
-            State { rings, places: BTreeMap::new(), by_group: BTreeMap::new(), news: Vec::new() };
+        let state = State {
+            rings,
+            places: BTreeMap::new(),
+            by_group: BTreeMap::new(),
+            news: Vec::new(),
+            #[cfg(test)]
+            is_hasty: false,
+        };
         Self {
             kernel,
             attached: AtomicU32::new(0),
@@ -160,6 +169,11 @@ impl State {
     /// Takes in everything that was reserved before this call: what the programs acknowledged, or
     /// still will, of anything they judged before.
     pub(crate) fn harvest_all(&mut self) {
+        #[cfg(test)]
+        if self.is_hasty {
+            self.harvest();
+            return;
+        }
         let Self { rings, places, news, .. } = self;
         for ring in &mut rings.logs {
             ring.read_reserved(|bytes| take_record(places, news, bytes));

@@ -184,12 +184,12 @@ impl Bench {
     }
 }
 
-fn xdp(kernel: &Kernel) -> Result<&Xdp, ProgramError> {
+pub(super) fn xdp(kernel: &Kernel) -> Result<&Xdp, ProgramError> {
     let program = kernel.ebpf.program(IN_XDP).ok_or(ProgramError::NotLoaded)?;
     program.try_into()
 }
 
-fn tc<'a>(kernel: &'a Kernel, name: &str) -> Result<&'a SchedClassifier, ProgramError> {
+pub(super) fn tc<'a>(kernel: &'a Kernel, name: &str) -> Result<&'a SchedClassifier, ProgramError> {
     let program = kernel.ebpf.program(name).ok_or(ProgramError::NotLoaded)?;
     program.try_into()
 }
@@ -220,7 +220,7 @@ fn record(bytes: &[u8]) -> (Record, Bytes) {
 
 /// Binds this thread to a CPU, and gives it a network of its own whose loopback interface, the one that
 /// test runs see, is down: no packet goes anywhere.
-fn stay(turn: usize) -> io::Result<usize> {
+pub(super) fn stay(turn: usize) -> io::Result<usize> {
     const LEN: usize = size_of::<libc::cpu_set_t>();
     // SAFETY: all zero is an empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };

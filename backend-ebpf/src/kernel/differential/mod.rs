@@ -11,6 +11,7 @@ mod loads;
 mod model;
 mod mutants;
 mod packet;
+mod race;
 
 use std::env;
 use std::thread;

@@ -47,7 +47,7 @@ const MUTANTS: [(&str, Load); 19] = [
     ("no_own_vote", COUNTING),
 ];
 
-fn objects() -> Option<PathBuf> {
+pub(super) fn objects() -> Option<PathBuf> {
     let folder = env::var_os("ELECTRODE_MUTANT_OBJECTS");
     let is_required = is_required();
     assert!(folder.is_some() || !is_required, "ELECTRODE_MUTANT_OBJECTS names no folder");
