@@ -13,6 +13,7 @@ use crate::tree;
 const MEDDLERS: [&str; 8] = [
     "CARGO_BUILD_",
     "CARGO_ENCODED_RUSTFLAGS",
+    // Cuts crates into other units: not even the verifier's verdict is the same then.
     "CARGO_INCREMENTAL",
     "CARGO_PROFILE_",
     "CARGO_TARGET_",
