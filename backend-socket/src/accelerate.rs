@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use electrode_transport::engine::{Engine, Keeper, LocalKeeper};
 use electrode_transport::rules::Gate;
-use electrode_transport::{Capabilities, GroupConfig, Result, Stats, Time};
+use electrode_transport::{Capabilities, Counter, GroupConfig, Result, Stats, Time};
 
 /// How somebody sleeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,11 +153,12 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Plain {
     start: Instant,
+    is_fallback: bool,
 }
 
 impl Plain {
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+    pub(crate) fn new(is_fallback: bool) -> Self {
+        Self { start: Instant::now(), is_fallback }
     }
 }
 
@@ -177,5 +178,10 @@ impl Accelerator for Plain {
     #[inline]
     fn instant(&self, time: Time) -> Instant {
         self.start + Duration::from_nanos(time.0)
+    }
+
+    #[inline]
+    fn stats(&self, into: &mut Stats) {
+        into.add(Counter::Fallbacks, self.is_fallback.into());
     }
 }

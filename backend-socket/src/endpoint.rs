@@ -38,7 +38,17 @@ impl SocketEndpoint {
     /// [`Config`](electrode_transport::TransportError::Config);
     /// [`Io`](electrode_transport::TransportError::Io) for what else the system refuses.
     pub fn bind(config: EndpointConfig, options: SocketOptions) -> Result<Self> {
-        let host = SocketHost::bind(config, &options, |_| Ok(Plain::new()))?;
+        let host = SocketHost::bind(config, &options, |_| Ok(Plain::new(false)))?;
+        Ok(Self { host: Arc::new(host) })
+    }
+
+    /// As [`bind`](Self::bind), for whoever wanted another backend and could not have it: all that
+    /// differs is that [`Counter::Fallbacks`](electrode_transport::Counter::Fallbacks) is 1.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_as_fallback(config: EndpointConfig, options: SocketOptions) -> Result<Self> {
+        let host = SocketHost::bind(config, &options, |_| Ok(Plain::new(true)))?;
         Ok(Self { host: Arc::new(host) })
     }
 }

@@ -20,7 +20,7 @@ use cluster::{BALLOT, Cluster, GROUP, PATIENCE, poll};
 use electrode_backend_socket::{SocketEndpoint, SocketTransport};
 use electrode_transport::{
     Counter, Frame, GroupConfig, GroupId, Incarnation, Interest, Member, Membership, NodeId,
-    QuorumRule, Slot, TransportCore, TransportError,
+    Obstacle, QuorumRule, Slot, TransportCore, TransportError,
 };
 use tokio::runtime::Builder;
 
@@ -345,7 +345,11 @@ fn an_accelerator_that_cannot_be_made_leaves_the_port_free() {
         electrode_backend_socket::SocketOptions::default(),
         |address, _| {
             port = Some(address);
-            Err(TransportError::Unavailable { backend: "bell", why: "a test".into() })
+            Err(TransportError::Unavailable {
+                backend: "bell",
+                reason: Obstacle::Refused,
+                why: "a test".into(),
+            })
         },
     );
     assert!(matches!(refused, Err(TransportError::Unavailable { .. })));

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::ident::{Ballot, GroupId, Incarnation, NodeId, Slot};
+use crate::obstacle::Obstacle;
 
 /// A configuration or membership that cannot work.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -220,6 +221,8 @@ pub enum TransportError {
     Unavailable {
         /// Which.
         backend: &'static str,
+        /// Why, for programs.
+        reason: Obstacle,
         /// Why, and what would help.
         why: String,
     },

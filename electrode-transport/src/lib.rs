@@ -109,6 +109,8 @@ pub mod memory;
 #[cfg(feature = "mock")]
 mod mock;
 #[cfg(feature = "std")]
+mod obstacle;
+#[cfg(feature = "std")]
 mod shared;
 #[cfg(feature = "std")]
 mod stats;
@@ -133,5 +135,7 @@ pub use log::{Entry, FenceToken, Fenced, FollowerStatus, Frame, LogBatch};
 pub use membership::{Member, Membership, QuorumRule, Role};
 #[cfg(feature = "mock")]
 pub use mock::{MockQuorumTransport, OwnedFrame};
+#[cfg(feature = "std")]
+pub use obstacle::Obstacle;
 #[cfg(feature = "std")]
 pub use stats::{Counter, Stats};

@@ -105,6 +105,9 @@ counters! {
     SyscallsSend = "syscalls_send",
     /// System calls that received.
     SyscallsReceive = "syscalls_receive",
+    /// The endpoint runs on another backend than the best of those that were wanted: 1 from the start
+    /// if that one could not be opened.
+    Fallbacks = "fallbacks",
 }
 
 /// A snapshot of an endpoint's counters since it was opened, over all of its groups.

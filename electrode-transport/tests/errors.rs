@@ -1,12 +1,13 @@
 //! Every error names what it is about and what to do next: the texts, field by field.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
 use electrode_transport::{
-    Ballot, ConfigError, GroupId, Incarnation, NodeId, Slot, TransportError,
+    Ballot, ConfigError, GroupId, Incarnation, NodeId, Obstacle, Slot, TransportError,
 };
 
 fn at(text: &str) -> SocketAddr {
@@ -74,7 +75,12 @@ fn calls() {
     names(&Closed, &["closed", "open it again"]);
     names(&TransportError::from(ConfigError::GroupOpen { group: GroupId(61) }), &["61"]);
     let why = "no CAP_BPF: run as root or grant it".to_owned();
-    names(&Unavailable { backend: "ebpf", why }, &["ebpf", "no CAP_BPF: run as root or grant it"]);
+    names(
+        &Unavailable { backend: "ebpf", reason: Obstacle::Privileges, why },
+        &["ebpf", "no CAP_BPF: run as root or grant it"],
+    );
+    let names: BTreeSet<_> = Obstacle::ALL.iter().map(|obstacle| obstacle.name()).collect();
+    assert_eq!(names.len(), Obstacle::ALL.len(), "each has a word of its own");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use electrode_transport::rules::{Acceptor, ArmError, Proposal, Tally, TallyVerdi
 use electrode_transport::{
     Ballot, Capabilities, ClusterId, ConfigError, Counter, EndpointConfig, Frame, GroupConfig,
     GroupId, Incarnation, Interest, LogBatch, Member, MemberIndex, MemberSet, Membership, NodeId,
-    QuorumRule, Result, Slot, Time, TransportCore, TransportError,
+    Obstacle, QuorumRule, Result, Slot, Time, TransportCore, TransportError,
 };
 
 const BALLOT: Ballot = Ballot(3);
@@ -379,7 +379,11 @@ fn a_keeper_is_made_only_for_a_group_that_can_be_opened() {
     assert!(matches!(refused, TransportError::Config(ConfigError::UnknownMember { .. })));
     // Its refusal is the group's, and the group can be opened later.
     let config = GroupConfig::new(GROUP, membership(1, &[1, 2, 3]));
-    let why = || TransportError::Unavailable { backend: "kernel", why: "full".into() };
+    let why = || TransportError::Unavailable {
+        backend: "kernel",
+        reason: Obstacle::Limit,
+        why: "full".into(),
+    };
     let refused = engine.open_with(config.clone(), |_, _| Err(why())).unwrap_err();
     assert!(matches!(refused, TransportError::Unavailable { .. }));
     let local = LocalKeeper::new(config.mode, config.log_bytes);

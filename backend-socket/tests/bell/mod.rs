@@ -17,7 +17,7 @@ use electrode_transport::engine::{Engine, GroupHandle, LocalKeeper, News};
 use electrode_transport::rules::Gate;
 use electrode_transport::wire::{DESTINATION_ALL, Header};
 use electrode_transport::{
-    Capabilities, Counter, GroupConfig, GroupId, Result, Stats, Time, TransportError,
+    Capabilities, Counter, GroupConfig, GroupId, Obstacle, Result, Stats, Time, TransportError,
 };
 
 use crate::cluster::{GROUP, config};
@@ -110,7 +110,11 @@ impl Accelerator for Bell {
     fn keeper(&self, config: &GroupConfig, gate: Gate) -> Result<LocalKeeper> {
         assert_eq!(gate.incarnation, config.membership.incarnation());
         if config.group == GroupId(9) {
-            return Err(TransportError::Unavailable { backend: "bell", why: "no ninth".into() });
+            return Err(TransportError::Unavailable {
+                backend: "bell",
+                reason: Obstacle::Limit,
+                why: "no ninth".into(),
+            });
         }
         Ok(LocalKeeper::new(config.mode, config.log_bytes))
     }
