@@ -20,6 +20,7 @@ mod ingress;
 mod log;
 mod maps;
 mod packet;
+mod probe;
 mod reply;
 mod tag;
 
@@ -81,6 +82,18 @@ pub fn el_seat(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn el_pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Of the self-test: puts a frame into an interface, or out of it.
+#[classifier]
+pub fn el_inject(context: TcContext) -> i32 {
+    probe::inject(Skb(context.as_ptr().cast()))
+}
+
+/// Of the self-test: keeps the answer from the wire.
+#[classifier]
+pub fn el_catch(context: TcContext) -> i32 {
+    if probe::is_caught(Skb(context.as_ptr().cast())) { SHOT } else { NEXT }
 }
 
 #[panic_handler]

@@ -16,13 +16,15 @@ use electrode_transport::{
 };
 
 use crate::attach::Attachment;
-use crate::endpoint::EbpfOptions;
 use crate::error::EbpfError;
+use crate::hook::Hook;
 use crate::keeper::KernelKeeper;
 use crate::kernel::{Kernel, Rings, Settings};
 use crate::nap::Nap;
 use crate::net::{Interface, NextHops, Watch};
+use crate::options::EbpfOptions;
 use crate::place::{Place, octets};
+use crate::preflight;
 use crate::shared::{Shared, attached};
 
 /// How often the tables of neighbours and routes are asked for changes.
@@ -36,6 +38,8 @@ pub(crate) struct Programs {
     shared: Arc<Shared>,
     upkeep: Mutex<Upkeep>,
     offloads: u32,
+    hook: Hook,
+    interface: String,
     descriptors: Vec<RawFd>,
     nap: Nap,
     /// How many datagrams the programs had let through when the socket was last seen empty.
@@ -62,7 +66,8 @@ impl Programs {
         load: impl FnOnce(&Settings) -> Result<(Kernel, Rings), EbpfError>,
     ) -> Result<Self, EbpfError> {
         let interface = Interface::of_address(address.ip())?;
-        check_mtu(&interface, address, config)?;
+        preflight::check(&interface, address, config)?;
+        let hook = options.hook.resolve(&interface, address.ip(), config)?;
         let offloads = options.offload_bits();
         let settings = Settings {
             endpoint: Endpoint {
@@ -81,10 +86,8 @@ impl Programs {
         // Subscribed before the tables are read: nothing is missed in between.
         let watch = Watch::open(interface.index)?;
         let next_hops = NextHops::open(interface.index, address.ip())?;
-        let attachments = vec![
-            kernel.attach_ingress(&interface, options.hook)?,
-            kernel.attach_egress(&interface)?,
-        ];
+        let attachments =
+            vec![kernel.attach_ingress(&interface, hook)?, kernel.attach_egress(&interface)?];
         let descriptors = kernel.ring_maps.iter().map(|map| map.fd().as_fd().as_raw_fd()).collect();
         let shared = Arc::new(Shared::new(kernel, rings));
         shared.set_attached(attached::INGRESS | attached::EGRESS);
@@ -92,6 +95,8 @@ impl Programs {
             shared,
             upkeep: Mutex::new(Upkeep { watch, next_hops, attachments }),
             offloads,
+            hook,
+            interface: interface.name,
             descriptors,
             nap: Nap::of(options.nap),
             seen: AtomicU64::new(u64::MAX),
@@ -111,6 +116,16 @@ impl Programs {
     #[cfg(feature = "stock")]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Where the ingress program is.
+    pub(crate) const fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// On which interface; it may have been renamed since.
+    pub(crate) fn interface(&self) -> &str {
+        &self.interface
     }
 
     fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
@@ -166,21 +181,6 @@ fn read_hops(next_hops: &mut NextHops, place: &Place) -> BTreeMap<IpAddr, [u8; 6
             BTreeMap::new()
         }
     }
-}
-
-/// A datagram that the system would cut into fragments is none that the programs understand.
-fn check_mtu(
-    interface: &Interface,
-    address: SocketAddr,
-    config: &EndpointConfig,
-) -> Result<(), EbpfError> {
-    let headers = if address.is_ipv6() { 48 } else { 28 };
-    let needed = config.datagram_len_max + headers;
-    if needed > interface.mtu as usize {
-        let (interface, mtu) = (interface.name.clone(), interface.mtu);
-        return Err(EbpfError::Mtu { interface, mtu, needed });
-    }
-    Ok(())
 }
 
 /// The size of a ring: a power of two of at least a page.

@@ -7,9 +7,10 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
 use crate::error::EbpfError;
-use crate::kernel::{IN_TC, IN_XDP, Kernel, OUT_TC};
+use crate::hook::Hook;
+use crate::kernel::{CATCH, IN_TC, IN_XDP, Kernel, OUT_TC};
 use crate::net::Interface;
-use crate::survey::Hook;
+use crate::survey::xdp_occupants;
 
 /// A program in its place, as long as this lives.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Kernel {
         interface: &Interface,
         hook: Hook,
     ) -> Result<Attachment, EbpfError> {
-        let failed = |source| attach_error(IN_XDP, &hook.to_string(), interface, source);
+        let failed = |source| xdp_error(IN_XDP, hook, interface, source);
         let mode = match hook {
             Hook::Tc => return self.attach_tc(interface, IN_TC, TcAttachType::Ingress),
             Hook::XdpGeneric => XdpMode::Skb,
@@ -51,12 +52,24 @@ impl Kernel {
         self.attach_tc(interface, OUT_TC, TcAttachType::Egress)
     }
 
+    /// Puts the self-test's program in place that keeps answers from going further.
+    ///
+    /// # Errors
+    /// As [`attach_ingress`](Self::attach_ingress).
+    pub(crate) fn attach_catch(
+        &mut self,
+        interface: &Interface,
+        kind: TcAttachType,
+    ) -> Result<Attachment, EbpfError> {
+        self.attach_tc(interface, CATCH, kind)
+    }
+
     /// Puts the program that lets everything pass at the end of a veth opposite a driver-mode XDP
     /// program, for a test bed.
     #[cfg(test)]
     pub(crate) fn attach_stub(&mut self, interface: &Interface) -> Result<Attachment, EbpfError> {
         const NAME: &str = "el_pass";
-        let failed = |source| attach_error(NAME, "xdp-native", interface, source);
+        let failed = |source| xdp_error(NAME, Hook::XdpNative, interface, source);
         let program = self.load_xdp(NAME)?;
         let id = program.attach_to_if_index(interface.index, XdpMode::Driver).map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
@@ -79,6 +92,25 @@ impl Kernel {
         let link: SchedClassifierLink = program.take_link(id).map_err(failed)?;
         let link = FdLink::try_from(link).map_err(|_| EbpfError::NoLink { hook: Hook::Tc })?;
         Ok(Attachment { _link: link })
+    }
+}
+
+/// The kernel says `EBUSY` of a slot that is taken, and `EEXIST` of one taken in another mode; not by
+/// whom.
+fn xdp_error(
+    name: &'static str,
+    hook: Hook,
+    interface: &Interface,
+    source: ProgramError,
+) -> EbpfError {
+    let error = attach_error(name, &hook.to_string(), interface, source);
+    match (error.system_error(), error) {
+        (Some(libc::EBUSY | libc::EEXIST), EbpfError::Attach { interface: at, source, .. }) => {
+            let owner = xdp_occupants(interface.index)
+                .unwrap_or_else(|| "a program that is not told by name".to_owned());
+            EbpfError::Occupied { interface: at, owner, source }
+        }
+        (_, error) => error,
     }
 }
 

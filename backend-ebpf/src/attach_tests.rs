@@ -16,13 +16,13 @@ use electrode_transport::{
 };
 
 use crate::attach::Attachment;
+use crate::hook::Hook;
 use crate::keeper::KernelKeeper;
 use crate::kernel::{Kernel, Settings};
 use crate::net::Interface;
 use crate::place::octets;
 use crate::privileged::is_privileged;
 use crate::shared::{Shared, attached};
-use crate::survey::Hook;
 
 const PORT: u16 = 7_400;
 const KEY: Key = Key(*b"sixteen bytes ok");

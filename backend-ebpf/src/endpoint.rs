@@ -4,66 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use electrode_backend_socket::{SocketEndpoint, SocketOptions};
-use electrode_ebpf_abi::offload;
+use electrode_backend_socket::SocketEndpoint;
 use electrode_transport::{EndpointConfig, GroupConfig, QuorumTransport, Result, Stats};
 
 use crate::accelerator::Programs;
+use crate::hook::Hook;
 use crate::kernel::Kernel;
-use crate::survey::Hook;
-
-/// What only this backend looks at.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct EbpfOptions {
-    /// Where arriving packets meet the program; [`Hook::Tc`] unless changed.
-    pub hook: Hook,
-    /// Whether one packet is cloned to all followers in the kernel.
-    pub broadcast: bool,
-    /// Whether a follower's kernel stores and acknowledges.
-    pub acknowledge: bool,
-    /// Whether a leader's kernel counts acknowledgements.
-    pub quorum: bool,
-    /// Bytes of each CPU's log ring, over all groups; rounded up to a power of two. Each group's own
-    /// bound is [`GroupConfig::log_bytes`].
-    pub log_bytes: usize,
-    /// For how long accepted entries may lie in the kernel's log while user space sleeps. In
-    /// [`Received`](electrode_transport::AckMode::Received) mode the kernel acknowledges by itself, and
-    /// to wake user space costs a follower more than everything else about an entry. So it is woken by
-    /// the first one, and from then on looks again after this time, until it finds nothing and sleeps
-    /// until it is woken. Rounded up to what the system's timers can do. Zero wakes it for each; it is
-    /// woken for each in any case as long as the endpoint has a group in `Persisted` mode.
-    pub nap: Duration,
-    /// What the socket beside the programs looks at.
-    pub socket: SocketOptions,
-}
-
-impl Default for EbpfOptions {
-    fn default() -> Self {
-        Self {
-            hook: Hook::Tc,
-            broadcast: true,
-            acknowledge: true,
-            quorum: true,
-            log_bytes: 16 << 20,
-            nap: Duration::from_millis(1),
-            socket: SocketOptions::default(),
-        }
-    }
-}
-
-impl EbpfOptions {
-    pub(crate) fn offload_bits(&self) -> u32 {
-        [
-            (self.broadcast, offload::BROADCAST),
-            (self.acknowledge, offload::ACKNOWLEDGE),
-            (self.quorum, offload::QUORUM),
-        ]
-        .into_iter()
-        .filter(|(on, _)| *on)
-        .fold(0, |bits, (_, bit)| bits | bit)
-    }
-}
+use crate::options::EbpfOptions;
 
 /// One node's endpoint: a UDP socket with the programs beside it. Clones are the same endpoint.
 ///
@@ -77,6 +24,9 @@ pub struct EbpfEndpoint {
 impl EbpfEndpoint {
     /// Binds the socket and puts the programs in place on the interface that has its address. The
     /// calling thread must be in that interface's network namespace; later calls may come from any.
+    ///
+    /// With [`HookChoice::Auto`](crate::HookChoice::Auto) it tries the hooks first, as
+    /// [`probe`](crate::probe) does, until one works: some tenths of a second.
     ///
     /// Minimum kernel: 6.6. Capabilities: `CAP_BPF` and `CAP_NET_ADMIN`.
     ///
@@ -98,6 +48,19 @@ impl EbpfEndpoint {
     /// As [`SocketEndpoint::join`].
     pub fn join(&self, config: GroupConfig) -> Result<Arc<dyn QuorumTransport>> {
         Ok(Arc::new(self.inner.join(config)?))
+    }
+
+    /// Where the ingress program is: what was asked for, or what
+    /// [`HookChoice::Auto`](crate::HookChoice::Auto) found to work.
+    #[must_use]
+    pub fn hook(&self) -> Hook {
+        self.inner.accelerator().hook()
+    }
+
+    /// The name, at the time of binding, of the interface on which the programs are.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        self.inner.accelerator().interface()
     }
 
     /// Where the socket is bound.

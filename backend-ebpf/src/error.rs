@@ -1,22 +1,49 @@
 //! What can go wrong before the kernel works for us, and what to do about it.
 
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 
 use aya::EbpfError as ObjectError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use electrode_transport::TransportError;
+use electrode_transport::{Obstacle, TransportError};
 
-use crate::survey::Hook;
+use crate::hook::Hook;
 
 /// Why the eBPF backend cannot run here, or one of its calls failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EbpfError {
-    /// The object could not be read or its maps not be made: an old kernel, a missing privilege, or
-    /// a memory limit.
-    #[error("the kernel did not take the programs' maps: CAP_BPF and CAP_NET_ADMIN are needed")]
+    /// The process may not load or attach programs.
+    #[error(
+        "the eBPF backend needs {missing}: run as root, or grant it (setcap, AmbientCapabilities=, \
+         --cap-add), or use the socket backend"
+    )]
+    Privileges {
+        /// The capabilities that are missing, or what the kernel refused.
+        missing: String,
+    },
+    /// The kernel lacks what everything attaches by (tcx).
+    #[error(
+        "Linux {release} is too old: the eBPF backend needs 6.6 or later; use the socket backend \
+         until then"
+    )]
+    OldKernel {
+        /// As `uname -r` prints it.
+        release: String,
+    },
+    /// The interface carries no Ethernet frames, and the programs read nothing else.
+    #[error("{interface} is {interface_kind}: bind an address of an Ethernet interface")]
+    NotEthernet {
+        /// The interface.
+        interface: String,
+        /// What it is.
+        interface_kind: String,
+    },
+    /// The object could not be read or its maps not be made: a kernel that lacks something, or a
+    /// memory limit.
+    #[error("the kernel did not take the programs' maps")]
     Object(#[source] Box<ObjectError>),
     /// The kernel's verifier refused a program. The error holds its log: please report it.
     #[error("the kernel did not take the program {name}")]
@@ -81,8 +108,41 @@ pub enum EbpfError {
         hook: String,
         /// Where.
         interface: String,
-        /// What the kernel said: EBUSY is a slot that somebody else's program has.
+        /// What the kernel said.
         source: Box<ProgramError>,
+    },
+    /// An interface has one XDP slot, and it is taken. Nobody is evicted.
+    #[error(
+        "the XDP slot of {interface} is taken by {owner}: use the hook tc, which shares, or stop \
+         whose program it is"
+    )]
+    Occupied {
+        /// Where.
+        interface: String,
+        /// Whose program is there: its mode, name and number.
+        owner: String,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// The self-test of a hook failed: the program was in its place and a frame went astray.
+    #[error("{hook} of {interface} did not pass the self-test: {what}")]
+    NoAnswer {
+        /// The hook.
+        hook: Hook,
+        /// Where.
+        interface: String,
+        /// What did not come about.
+        what: String,
+    },
+    /// No hook of the interface passed the self-test.
+    #[error("no hook of {interface} works: {reports}")]
+    NoHook {
+        /// Where.
+        interface: String,
+        /// Why each does not.
+        reports: String,
+        /// Why the preferred one does not.
+        obstacle: Obstacle,
     },
     /// The kernel attaches without a link, so that the attachment would outlive the process.
     #[error("attaching by {hook} gives no link here: Linux 6.6 or later is needed")]
@@ -119,14 +179,56 @@ pub enum EbpfError {
     },
 }
 
-impl From<EbpfError> for TransportError {
-    fn from(error: EbpfError) -> Self {
-        let mut why = error.to_string();
-        let mut source = std::error::Error::source(&error);
+impl EbpfError {
+    /// What keeps the backend from running here, for programs.
+    #[must_use]
+    pub fn obstacle(&self) -> Obstacle {
+        if self.system_error() == Some(libc::EPERM) {
+            return Obstacle::Privileges;
+        }
+        match self {
+            Self::Privileges { .. } => Obstacle::Privileges,
+            Self::OldKernel { .. } | Self::NoLink { .. } | Self::Object(_) => Obstacle::Kernel,
+            Self::Load { .. } => Obstacle::Verifier,
+            Self::Foreign { .. } => Obstacle::Version,
+            Self::NotEthernet { .. }
+            | Self::NoSuchInterface { .. }
+            | Self::AddressNotLocal { .. } => Obstacle::Interface,
+            Self::Occupied { .. } => Obstacle::Occupied,
+            Self::Mtu { .. } => Obstacle::Mtu,
+            Self::NoAnswer { .. } => Obstacle::NoAnswer,
+            Self::NoHook { obstacle, .. } => *obstacle,
+            Self::TooManyGroups { .. } => Obstacle::Limit,
+            _ => Obstacle::Refused,
+        }
+    }
+
+    /// The number of what the system said, if it said anything.
+    pub(crate) fn system_error(&self) -> Option<i32> {
+        let mut source: Option<&dyn Error> = Some(self);
         while let Some(error) = source {
-            why = format!("{why}: {error}");
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return error.raw_os_error();
+            }
             source = error.source();
         }
-        Self::Unavailable { backend: "ebpf", why }
+        None
+    }
+
+    /// The text with all of its causes, a verifier's log included.
+    pub(crate) fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+}
+
+impl From<EbpfError> for TransportError {
+    fn from(error: EbpfError) -> Self {
+        Self::Unavailable { backend: "ebpf", reason: error.obstacle(), why: error.in_full() }
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+#[cfg(target_os = "linux")]
 use crate::net::InterfaceKind;
 
 /// Where the kernel hands arriving frames to the ingress program. The egress program is always at TC.
@@ -34,6 +35,7 @@ impl Hook {
     ///
     /// A network card's driver saves the most by handing over frames before it makes packets of
     /// them. On virtual interfaces the packet exists already, and native XDP would copy it.
+    #[cfg(target_os = "linux")]
     #[must_use]
     pub fn preferred_on(kind: &InterfaceKind) -> [Self; 3] {
         match kind {

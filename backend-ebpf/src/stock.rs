@@ -24,9 +24,10 @@ use electrode_ebpf_abi::Tick;
 use electrode_transport::{EndpointConfig, Result};
 
 use crate::accelerator::Programs;
-use crate::endpoint::{EbpfEndpoint, EbpfOptions};
+use crate::endpoint::EbpfEndpoint;
 use crate::error::EbpfError;
 use crate::kernel::{Kernel, Rings, Settings};
+use crate::options::EbpfOptions;
 use crate::shared::{Shared, attached};
 
 /// Kernels kept at most, in use or not: each has some twenty descriptors and five megabytes.

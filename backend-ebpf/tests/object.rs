@@ -37,10 +37,12 @@ fn programs_are_of_their_kinds() {
     let expected = BTreeMap::from([
         ("el_in_xdp", xdp.clone()),
         ("el_in_tc", tc.clone()),
-        ("el_out_tc", tc),
+        ("el_out_tc", tc.clone()),
         ("el_control", xdp.clone()),
         ("el_seat", xdp.clone()),
         ("el_pass", xdp),
+        ("el_inject", tc.clone()),
+        ("el_catch", tc),
     ]);
     assert_eq!(found, expected);
     // Some of the helpers are for GPL-compatible programs alone.

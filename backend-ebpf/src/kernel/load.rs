@@ -48,6 +48,7 @@ pub(crate) const SEAT: &str = "el_seat";
 pub(crate) const IN_XDP: &str = "el_in_xdp";
 pub(crate) const IN_TC: &str = "el_in_tc";
 pub(crate) const OUT_TC: &str = "el_out_tc";
+pub(crate) const CATCH: &str = "el_catch";
 
 impl Kernel {
     /// Loads the programs and makes the maps. Attaches nothing.

@@ -7,4 +7,4 @@ mod load;
 mod mapped;
 mod ring;
 
-pub(crate) use load::{IN_TC, IN_XDP, Kernel, OUT_TC, Rings, Settings};
+pub(crate) use load::{CATCH, IN_TC, IN_XDP, Kernel, OUT_TC, Rings, Settings};

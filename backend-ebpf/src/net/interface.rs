@@ -119,6 +119,33 @@ impl Interface {
         Self::read(&mut open()?, index).map_err(|source| missing(source, &index.to_string()))
     }
 
+    /// Its addresses, those that work beyond the link first, IPv4 before IPv6.
+    ///
+    /// # Errors
+    /// [`EbpfError::Netlink`] if the kernel's tables cannot be read.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>, EbpfError> {
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = open()?
+            .ask(Shape::Dump, &question)
+            .map_err(|source| EbpfError::Netlink { operation: "list the addresses", source })?;
+        let mut addresses: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(entry) => Some(entry),
+                _ => None,
+            })
+            .filter(|entry| entry.header.index == self.index)
+            .filter_map(own_address)
+            .collect();
+        let is_link_local = |address: &IpAddr| match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        // Stable, so that the kernel's order, oldest first, is kept within each class.
+        addresses.sort_by_key(|address| (is_link_local(address), address.is_ipv6()));
+        Ok(addresses)
+    }
+
     /// `ENODEV` if there is none.
     pub(super) fn read(requests: &mut Requests, index: u32) -> io::Result<Self> {
         if index == 0 {
@@ -192,6 +219,23 @@ pub(crate) fn ask_link(
         Some(RouteNetlinkMessage::NewLink(link)) => Ok(link),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the answer describes no link")),
     }
+}
+
+/// How many frames the interface has sent.
+pub(crate) fn transmitted(index: u32) -> io::Result<u64> {
+    let mut question = LinkMessage::default();
+    question.header.index = index;
+    let answers = Requests::open()?.ask(Shape::One, &RouteNetlinkMessage::GetLink(question))?;
+    let counters = answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => {
+            link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(counters) => Some(counters.tx_packets),
+                _ => None,
+            })
+        }
+        _ => None,
+    });
+    counters.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer has no counters"))
 }
 
 fn kind_of(kind: &InfoKind, layer: LinkLayerType) -> InterfaceKind {

@@ -16,8 +16,8 @@ mod tests;
 mod watch;
 
 pub(crate) use ethtool::{Ethtool, Feature};
-pub(crate) use interface::ask_link;
 pub use interface::{Interface, InterfaceKind};
+pub(crate) use interface::{ask_link, transmitted};
 pub use next_hops::{NextHop, NextHops, Unreachable};
 pub(crate) use request::{Requests, Shape};
 pub use watch::{Changes, LinkState, Watch};

@@ -1,7 +1,8 @@
 //! Network namespaces of a test's own.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::{Command, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -42,6 +43,10 @@ impl Space {
         (one, two)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs `ip` in there.
     pub(crate) fn ip(&self, line: &str) {
         let mut words = vec!["-n", &self.name];
@@ -59,17 +64,46 @@ impl Space {
     /// Runs the closure on a thread that is in there.
     pub(crate) fn inside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         let space = File::open(format!("/run/netns/{}", self.name)).unwrap();
-        let enter_and_work = || {
-            // SAFETY: the descriptor is open; only this thread, which then ends, changes its place.
-            let done = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
-            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-            work()
-        };
-        thread::scope(|scope| match scope.spawn(enter_and_work).join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        in_namespace(&space, work)
     }
+}
+
+/// Runs the closure on a thread that is in the namespace.
+pub(crate) fn in_namespace<R: Send>(space: &File, work: impl FnOnce() -> R + Send) -> R {
+    let enter_and_work = || {
+        // SAFETY: the descriptor is open; only this thread, which then ends, changes its place.
+        let done = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        work()
+    };
+    thread::scope(|scope| match scope.spawn(enter_and_work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// A socket that gets every frame that arrives at the interface, from now on.
+pub(crate) fn sniff(interface: &str) -> UdpSocket {
+    const ETH_P_ALL: u16 = 3;
+    let index = super::Interface::by_name(interface).unwrap().index;
+    let protocol = i32::from(ETH_P_ALL.to_be());
+    // SAFETY: no pointers.
+    let fd =
+        unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: a new descriptor that nobody else has. Reading is all that is done by it.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    // SAFETY: the structure is integers, for all of which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ETH_P_ALL.to_be();
+    address.sll_ifindex = index as i32;
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address is of the length that is told, and outlives the call.
+    let done = unsafe { libc::bind(fd, (&raw const address).cast(), len) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
 }
 
 /// Waits for a condition, with a bound.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use electrode_transport::Obstacle;
 use serde::Serialize;
 
 use super::{Hook, Survey, XdpMode};
@@ -50,6 +51,26 @@ impl Finding {
 
     fn blocks(subject: &'static str, hooks: &[Hook], text: impl Into<String>) -> Self {
         Self { rules_out: hooks.to_vec(), ..Self::new(subject, Severity::Blocks, text) }
+    }
+
+    /// What was found and what would help.
+    pub(crate) fn sentence(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("{}; {remedy}", self.text),
+            None => self.text.clone(),
+        }
+    }
+
+    /// The same, for programs.
+    pub(crate) fn obstacle(&self) -> Obstacle {
+        match self.subject {
+            "capabilities" => Obstacle::Privileges,
+            "kernel" => Obstacle::Kernel,
+            "interface" => Obstacle::Interface,
+            "XDP slot" => Obstacle::Occupied,
+            "MTU" => Obstacle::Mtu,
+            _ => Obstacle::Refused,
+        }
     }
 
     fn remedy(self, remedy: impl Into<String>) -> Self {
@@ -111,8 +132,12 @@ fn rights(survey: &Survey, findings: &mut Vec<Finding>) {
 
 fn kernel(survey: &Survey, findings: &mut Vec<Finding>) {
     if survey.kernel.version().is_some_and(|version| version < (6, 6)) {
-        let text = "this kernel is older than 6.6 and has no tcx: what is attached at TC stays behind when a process dies";
-        findings.push(Finding::note("kernel", text));
+        let text = format!(
+            "Linux {} has no tcx: what is attached at TC would stay behind when a process dies",
+            survey.kernel.release
+        );
+        let remedy = "Linux 6.6 or later is needed";
+        findings.push(Finding::blocks("kernel", &Hook::ALL, text).remedy(remedy));
     }
     if survey.kernel.jit == Some(false) {
         let text = "programs are interpreted, several times slower than compiled";
@@ -143,15 +168,20 @@ fn device(survey: &Survey, findings: &mut Vec<Finding>) {
         let text = format!("{name} has no carrier: no frame moves");
         findings.push(Finding::warning("interface", text).remedy("look at its other end"));
     }
-    let headers = if survey.address.is_ipv4() { 20 + 8 } else { 40 + 8 };
+    if survey.address.is_none() {
+        let text = format!("{name} has no address that an endpoint could bind");
+        findings.push(Finding::warning("address", text).remedy("ip address add"));
+    }
+    let ipv6 = survey.address.is_some_and(|address| address.is_ipv6());
+    let headers = if ipv6 { 40 + 8 } else { 20 + 8 };
     let fits = (device.mtu as usize).saturating_sub(headers);
     if survey.datagram_len_max > fits {
         let text = format!(
-            "datagrams of up to {} bytes are allowed, {fits} fit the MTU of {}: longer ones travel in fragments, which the programs leave to the socket",
+            "datagrams of up to {} bytes are allowed, {fits} fit the MTU of {}: longer ones would travel in fragments, which the programs do not read",
             survey.datagram_len_max, device.mtu
         );
-        let remedy = format!("lower the limit to {fits}, or raise the MTU on every node");
-        findings.push(Finding::warning("MTU", text).remedy(remedy));
+        let remedy = format!("lower `datagram_len_max` to {fits}, or raise the MTU on every node");
+        findings.push(Finding::blocks("MTU", &Hook::ALL, text).remedy(remedy));
     }
     if let Some(peer) = device.veth_peer_index {
         let place = match device.veth_peer_here {

@@ -41,7 +41,7 @@ pub struct Capabilities {
 }
 
 impl KernelFacts {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let file = |path: &str| fs::read_to_string(path).ok();
         let number = |path| file(path)?.trim().parse().ok();
         let status = file("/proc/thread-self/status").unwrap_or_default();

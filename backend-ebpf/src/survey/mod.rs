@@ -2,7 +2,6 @@
 
 mod device;
 mod finding;
-mod hook;
 mod kernel;
 mod occupants;
 mod report;
@@ -17,12 +16,13 @@ use serde::Serialize;
 
 pub use device::{DeviceFacts, Offloads};
 pub use finding::{Finding, Severity};
-pub use hook::{Hook, UnknownHook};
 pub use kernel::{Capabilities, KernelFacts};
 pub use occupants::{Filter, Occupants, Program, TcOccupants, XdpMode, XdpOccupant};
-pub use report::{HookReport, Report};
+pub use report::{HookReport, Proof, Report};
 
+pub(crate) use self::occupants::xdp_occupants;
 use crate::error::EbpfError;
+use crate::hook::Hook;
 use crate::net::{Interface, Requests, ask_link};
 
 /// What can be known of an interface and its kernel without loading a program, and what follows.
@@ -32,8 +32,8 @@ use crate::net::{Interface, Requests, ask_link};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Survey {
-    /// The address that it was made for.
-    pub address: IpAddr,
+    /// The address that it was made for; none if the interface has none.
+    pub address: Option<IpAddr>,
     /// The longest datagram that the endpoint would send, in bytes.
     pub datagram_len_max: usize,
     /// The kernel and the process's rights.
@@ -54,7 +54,24 @@ impl Survey {
     /// [`EbpfError::AddressNotLocal`]; [`EbpfError::NoSuchInterface`] if it vanishes meanwhile;
     /// [`EbpfError::Netlink`] if the kernel's tables cannot be read.
     pub fn of(address: IpAddr, datagram_len_max: usize) -> Result<Self, EbpfError> {
-        let interface = Interface::of_address(address)?;
+        Self::look(&Interface::of_address(address)?, Some(address), datagram_len_max)
+    }
+
+    /// The same for the interface of this name, and the first of its addresses.
+    ///
+    /// # Errors
+    /// [`EbpfError::NoSuchInterface`]; [`EbpfError::Netlink`].
+    pub fn of_interface(name: &str, datagram_len_max: usize) -> Result<Self, EbpfError> {
+        let interface = Interface::by_name(name)?;
+        let address = interface.addresses()?.into_iter().next();
+        Self::look(&interface, address, datagram_len_max)
+    }
+
+    pub(crate) fn look(
+        interface: &Interface,
+        address: Option<IpAddr>,
+        datagram_len_max: usize,
+    ) -> Result<Self, EbpfError> {
         let failed = |operation| move |source| EbpfError::Netlink { operation, source };
         let mut requests = Requests::open().map_err(failed("open a socket"))?;
         let mut question = LinkMessage::default();
@@ -64,8 +81,8 @@ impl Survey {
             address,
             datagram_len_max,
             kernel: KernelFacts::read(),
-            device: DeviceFacts::read(&requests, &interface, &link),
-            occupants: Occupants::read(&mut requests, &interface, &link),
+            device: DeviceFacts::read(&requests, interface, &link),
+            occupants: Occupants::read(&mut requests, interface, &link),
             findings: Vec::new(),
         };
         survey.findings = finding::findings(&survey);
@@ -76,11 +93,12 @@ impl Survey {
     /// only that nothing speaks against it: try it.
     #[must_use]
     pub fn excluded(&self, hook: Hook) -> Option<String> {
-        let finding = self.findings.iter().find(|finding| finding.rules_out.contains(&hook))?;
-        Some(match &finding.remedy {
-            Some(remedy) => format!("{}; {remedy}", finding.text),
-            None => finding.text.clone(),
-        })
+        self.excluding(hook).map(Finding::sentence)
+    }
+
+    /// What rules this hook out.
+    pub(crate) fn excluding(&self, hook: Hook) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.rules_out.contains(&hook))
     }
 }
 

@@ -12,7 +12,7 @@ use netlink_packet_route::tc::{
 };
 use serde::Serialize;
 
-use crate::net::{Interface, Requests, Shape};
+use crate::net::{Interface, Requests, Shape, ask_link};
 
 /// A loaded program.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -91,6 +91,16 @@ impl Occupants {
             xdp: xdp(link),
         }
     }
+}
+
+/// Whose programs have the interface's XDP slot, in words; `None` if nobody's, or unreadable.
+pub(crate) fn xdp_occupants(index: u32) -> Option<String> {
+    let mut question = LinkMessage::default();
+    question.header.index = index;
+    let link = ask_link(&mut Requests::open().ok()?, question).ok()?;
+    let occupants: Vec<_> =
+        xdp(&link).iter().map(|it| format!("{} ({})", it.program, it.mode)).collect();
+    (!occupants.is_empty()).then(|| occupants.join(", "))
 }
 
 impl Program {

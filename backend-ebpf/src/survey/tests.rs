@@ -1,9 +1,9 @@
-use std::io;
-
 use aya::programs::TcAttachType;
 use electrode_ebpf_abi::Endpoint;
+use electrode_transport::Obstacle;
 
 use super::*;
+use crate::hook::UnknownHook;
 use crate::kernel::{IN_XDP, Kernel, OUT_TC, Settings};
 use crate::net::InterfaceKind;
 use crate::net::testing::Space;
@@ -12,7 +12,7 @@ use crate::privileged::is_privileged;
 /// A veth on which nothing is wrong.
 fn survey() -> Survey {
     Survey {
-        address: [10, 0, 0, 1].into(),
+        address: Some([10, 0, 0, 1].into()),
         datagram_len_max: 1_472,
         kernel: KernelFacts {
             release: "6.18.5-generic".to_owned(),
@@ -64,18 +64,14 @@ fn what_is_wrong_is_found_and_rules_out_no_more_than_it_must() {
         (|it| it.kernel.capabilities.net_admin = false, "capabilities", Severity::Blocks, &[]),
         (|it| it.kernel.capabilities.perfmon = false, "capabilities", Severity::Note, &Hook::ALL),
         (|it| it.kernel.user_namespace = true, "user namespace", Severity::Warning, &Hook::ALL),
-        (
-            |it| it.kernel.release = "6.1.0-31-cloud".to_owned(),
-            "kernel",
-            Severity::Note,
-            &Hook::ALL,
-        ),
+        (|it| it.kernel.release = "6.1.0-31-cloud".to_owned(), "kernel", Severity::Blocks, &[]),
         (|it| it.kernel.jit = Some(false), "JIT", Severity::Warning, &Hook::ALL),
         (|it| it.kernel.bpffs = false, "bpffs", Severity::Note, &Hook::ALL),
         (|it| it.device.mac = None, "interface", Severity::Blocks, &[]),
         (|it| it.device.running = false, "interface", Severity::Warning, &Hook::ALL),
-        (|it| it.datagram_len_max = 1_473, "MTU", Severity::Warning, &Hook::ALL),
-        (|it| it.address = "fd00::1".parse().unwrap(), "MTU", Severity::Warning, &Hook::ALL),
+        (|it| it.datagram_len_max = 1_473, "MTU", Severity::Blocks, &[]),
+        (|it| it.address = "fd00::1".parse().ok(), "MTU", Severity::Blocks, &[]),
+        (|it| it.address = None, "address", Severity::Warning, &Hook::ALL),
         (|it| it.device.veth_peer_index = Some(9), "veth", Severity::Note, &Hook::ALL),
         (|it| it.device.offloads = None, "offloads", Severity::Note, &Hook::ALL),
         (
@@ -122,24 +118,62 @@ fn a_report_tries_what_is_left_and_picks_the_first_that_works() {
     let mut tried = Vec::new();
     let report = Report::new(taken, |hook| {
         tried.push(hook);
-        Ok::<_, io::Error>(())
+        Ok(Proof::Echoed)
     });
     assert_eq!((tried, report.picked), (vec![Hook::Tc], Some(Hook::Tc)));
     let native = &report.hooks[2];
     assert!(native.why.as_deref().unwrap().contains("katran (id 7)"), "{native:?}");
+    assert_eq!(native.obstacle, Some(Obstacle::Occupied));
 
+    let no_answer = |hook, what: &str| EbpfError::NoAnswer {
+        hook,
+        interface: "eth0".to_owned(),
+        what: what.to_owned(),
+    };
+    let unproven = Proof::Unproven { why: "no frame came".to_owned() };
     let report = Report::new(survey(), |hook| match hook {
-        Hook::XdpNative => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-        _ => Ok(()),
+        Hook::XdpNative => Ok(unproven.clone()),
+        Hook::XdpGeneric => Err(no_answer(hook, "nothing left")),
+        Hook::Tc => Ok(Proof::Echoed),
     });
     assert_eq!(report.hooks[0].hook, Hook::XdpNative, "preferred on a card");
-    assert_eq!(report.picked, Some(Hook::Tc));
-    assert!(report.to_string().contains("xdp-native  does not work: Operation not supported"));
+    assert_eq!(report.picked, Some(Hook::Tc), "what is not proven is not relied on");
+    let said = report.to_string();
+    assert!(said.contains("xdp-native  attached, not echoed: no frame came\n"), "{said}");
+    assert!(
+        said.contains("xdp-generic does not work: ") && said.contains("nothing left"),
+        "{said}"
+    );
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["picked"], "tc");
+    assert_eq!((&json["picked"], &json["hooks"][1]["proof"]), (&"tc".into(), &"echoed".into()));
+    assert_eq!(json["hooks"][0]["obstacle"], "no_answer");
+    assert_eq!(json["hooks"][0]["proof"]["unproven"]["why"], "no frame came");
     assert_eq!(json["survey"]["device"]["kind"], "physical");
-    let none = Report::new(survey(), |_| Err(io::Error::other("no answer")));
+
+    let seen = Report::new(survey(), |_| Ok(Proof::Seen { frames: 3 }));
+    assert_eq!(seen.picked, Some(Hook::XdpNative));
+}
+
+#[test]
+fn one_hook_that_works_is_enough_and_none_is_an_error_that_says_why() {
+    let mut tried = Vec::new();
+    let report = Report::until_one_works(survey(), |hook| {
+        tried.push(hook);
+        let works = hook == Hook::Tc;
+        Ok(if works { Proof::Echoed } else { Proof::Unproven { why: "quiet".to_owned() } })
+    });
+    assert_eq!(tried, [Hook::XdpNative, Hook::Tc]);
+    assert_eq!(report.into_hook().unwrap(), Hook::Tc);
+
+    let none = Report::new(survey(), |hook| {
+        Err(EbpfError::NoAnswer { hook, interface: "eth0".to_owned(), what: format!("{hook}?") })
+    });
     assert_eq!(none.picked, None);
+    let error = none.into_hook().unwrap_err();
+    assert_eq!(error.obstacle(), Obstacle::NoAnswer);
+    for part in ["eth0", "tc?", "xdp-native?", "xdp-generic?"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -237,6 +271,6 @@ fn whose_programs_are_there_is_told_by_name() {
         assert!(survey.excluded(Hook::XdpNative).unwrap().contains(IN_XDP), "{survey}");
         assert_eq!(survey.excluded(Hook::Tc), None);
         // For whoever reads the test's output: this is what people see.
-        println!("{}", Report::new(survey, |_| Ok::<_, io::Error>(())));
+        println!("{}", Report::new(survey, |_| Ok(Proof::Echoed)));
     }
 }

@@ -86,7 +86,7 @@ impl Harness for EbpfHarness {
 
 fn bind(hook: Hook, config: EndpointConfig, stock: Option<&Stock>) -> Result<EbpfEndpoint> {
     let mut options = EbpfOptions::default();
-    options.hook = hook;
+    options.hook = hook.into();
     options.log_bytes = 1 << 20;
     match stock {
         Some(stock) => stock.bind(config, options),

@@ -124,7 +124,7 @@ fn open(arguments: &Arguments) -> Result<Arc<dyn QuorumTransport>, TransportErro
         return Ok(Arc::new(endpoint.join(group)?));
     }
     let mut options = EbpfOptions::default();
-    options.hook = arguments.hook;
+    options.hook = arguments.hook.into();
     options.broadcast = arguments.offloads.contains(&Offload::Broadcast);
     options.acknowledge = arguments.offloads.contains(&Offload::Acknowledge);
     options.quorum = arguments.offloads.contains(&Offload::Quorum);
