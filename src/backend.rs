@@ -16,29 +16,41 @@ pub(crate) trait Backend: Send + Sync {
     fn wait(&self, max: Duration) -> Result<()>;
 }
 
-#[cfg(feature = "socket")]
-impl Backend for electrode_backend_socket::SocketEndpoint {
-    fn join(&self, config: GroupConfig) -> Result<Arc<dyn QuorumTransport>> {
-        Ok(Arc::new(Self::join(self, config)?))
-    }
+/// Endpoints have the same calls, by convention and not by a trait of theirs.
+#[cfg(any(feature = "socket", all(feature = "ebpf", target_os = "linux")))]
+macro_rules! backend {
+    ($endpoint:ty, $transport:ident => $boxed:expr) => {
+        impl Backend for $endpoint {
+            fn join(&self, config: GroupConfig) -> Result<Arc<dyn QuorumTransport>> {
+                let $transport = Self::join(self, config)?;
+                Ok($boxed)
+            }
 
-    fn local_addr(&self) -> SocketAddr {
-        Self::local_addr(self)
-    }
+            fn local_addr(&self) -> SocketAddr {
+                Self::local_addr(self)
+            }
 
-    fn stats(&self) -> Stats {
-        Self::stats(self)
-    }
+            fn stats(&self) -> Stats {
+                Self::stats(self)
+            }
 
-    fn close(&self) {
-        Self::close(self);
-    }
+            fn close(&self) {
+                Self::close(self);
+            }
 
-    fn drive(&self) -> Result<()> {
-        Self::drive(self)
-    }
+            fn drive(&self) -> Result<()> {
+                Self::drive(self)
+            }
 
-    fn wait(&self, max: Duration) -> Result<()> {
-        Self::wait(self, max)
-    }
+            fn wait(&self, max: Duration) -> Result<()> {
+                Self::wait(self, max)
+            }
+        }
+    };
 }
+
+#[cfg(feature = "socket")]
+backend!(electrode_backend_socket::SocketEndpoint, transport => Arc::new(transport));
+
+#[cfg(all(feature = "ebpf", target_os = "linux"))]
+backend!(electrode_backend_ebpf::EbpfEndpoint, transport => transport);

@@ -3,17 +3,18 @@
 //!
 //! A consensus library depends on the trait and is generic over it. Whoever runs the service picks the
 //! backend: at run time with [`open`], which gives `Arc<dyn QuorumTransport>` and says what it picked
-//! and why, or at build time with the alias `Transport`, the handle of the best backend among the
-//! features. Nothing else changes but the speed.
+//! and why, or at build time by naming a backend's own endpoint. Nothing else changes but the speed.
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `socket` (default) | the backend over UDP sockets: any system, no privileges |
-//! | `memory` | [`memory`]: many nodes in one process, simulated network, virtual time |
+//! | `ebpf` | the backend in the kernel: Linux 6.6, `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` |
+//! | `memory` | `memory`: many nodes in one process, simulated network, virtual time |
 //! | `mock` | `MockQuorumTransport` |
 //!
-//! The backend that does all this in the kernel (feature `ebpf`) comes with a later release, behind
-//! the same [`open`]. Until then [`Choice::Ebpf`] is an error that says so.
+//! With `ebpf` on, [`open`] tries the kernel first and falls back to sockets, loudly; [`Choice::Ebpf`]
+//! refuses instead. `probe` says what works on an interface, and why the rest does not; the example
+//! `doctor` prints it.
 //!
 //! ```
 //! # #[cfg(feature = "socket")]
@@ -39,16 +40,17 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod candidates;
 mod open;
 
 pub use electrode_transport::{
     AckMode, Acked, Ballot, Capabilities, ClusterId, ConfigError, Counter, EndpointConfig, Entry,
     FenceToken, Fenced, FollowerStatus, Frame, GroupConfig, GroupId, Incarnation, Interest,
-    LogBatch, MEMBERS_MAX, Member, MemberIndex, MemberSet, Membership, Message, NodeId, Probe,
-    Progress, Quorum, QuorumRule, QuorumTransport, Result, Role, Slot, Stats, TransportCore,
+    LogBatch, MEMBERS_MAX, Member, MemberIndex, MemberSet, Membership, Message, NodeId, Obstacle,
+    Probe, Progress, Quorum, QuorumRule, QuorumTransport, Result, Role, Slot, Stats, TransportCore,
     TransportError, wire::Key,
 };
-pub use open::{Choice, Endpoint, Options, Selected, UnknownChoice, open};
+pub use open::{Choice, Endpoint, Fallback, Options, Selected, UnknownChoice, open};
 
 #[cfg(feature = "memory")]
 pub use electrode_transport::memory;
@@ -58,9 +60,19 @@ pub use electrode_transport::{MockQuorumTransport, OwnedFrame};
 #[cfg(feature = "socket")]
 pub use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTransport};
 
-/// The handle of the best backend among this build's features, for code that is not to pay for
-/// dynamic dispatch: written against it, or generic over `T: QuorumTransport`, a program changes its
-/// backend by a feature flag. [`open`] instead decides at run time.
+#[cfg(all(feature = "ebpf", target_os = "linux"))]
+pub use electrode_backend_ebpf::{
+    EbpfEndpoint, EbpfError, HookReport, ProbeTarget, Proof, Report, Survey, probe,
+};
+#[cfg(feature = "ebpf")]
+pub use electrode_backend_ebpf::{EbpfOptions, Hook, HookChoice, UnknownHook};
+
+/// The handle of the default backend, for code that is not to pay for dynamic dispatch.
+///
+/// It is the socket backend's whatever other features are on: features add up over all crates of a
+/// build, and one that a crate far away turns on must not change what another one runs on, the less so
+/// to something that needs privileges. Code that is generic over `T: QuorumTransport` takes any
+/// backend's handle; [`open`] decides at run time.
 #[cfg(feature = "socket")]
 pub type Transport = SocketTransport;
 

@@ -6,17 +6,18 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use electrode_transport::{
-    EndpointConfig, GroupConfig, QuorumTransport, Result, Stats, TransportError,
-};
+#[cfg(doc)]
+use electrode_transport::TransportError;
+use electrode_transport::{EndpointConfig, GroupConfig, Obstacle, QuorumTransport, Result, Stats};
 
 use crate::backend::Backend;
+use crate::candidates;
 
 /// Which backend to open. Reads and prints as `auto`, `socket`, `ebpf`, for configuration files.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Choice {
-    /// The best one that works here.
+    /// The best of the built-in ones that works here.
     #[default]
     Auto,
     /// UDP sockets, or an error.
@@ -62,6 +63,9 @@ pub struct Options {
     /// What only the socket backend looks at.
     #[cfg(feature = "socket")]
     pub socket: crate::SocketOptions,
+    /// What only the eBPF backend looks at, the socket beside its programs included.
+    #[cfg(feature = "ebpf")]
+    pub ebpf: crate::EbpfOptions,
 }
 
 impl Options {
@@ -73,6 +77,8 @@ impl Options {
             endpoint,
             #[cfg(feature = "socket")]
             socket: crate::SocketOptions::default(),
+            #[cfg(feature = "ebpf")]
+            ebpf: crate::EbpfOptions::default(),
         }
     }
 
@@ -86,11 +92,44 @@ impl Options {
 
 /// The backend that was opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Selected {
     /// Its name, as in [`Capabilities::backend`](crate::Capabilities).
     pub name: &'static str,
     /// Why this one, in a sentence for the log.
     pub why: String,
+    /// What was wanted more and could not be had, if this is not the first choice.
+    pub fallback: Option<Fallback>,
+}
+
+/// A backend that was wanted more than the one that was opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Fallback {
+    /// Its name.
+    pub from: &'static str,
+    /// Why it could not be had, for programs.
+    pub reason: Obstacle,
+    /// Why, and what would help.
+    pub why: String,
+}
+
+impl Selected {
+    pub(crate) fn new(name: &'static str, why: impl Into<String>) -> Self {
+        Self { name, why: why.into(), fallback: None }
+    }
+
+    /// Instead of one that was wanted more.
+    pub(crate) fn instead(name: &'static str, fallback: Fallback) -> Self {
+        let why = format!("instead of {}, which is not available: {}", fallback.from, fallback.why);
+        Self { name, why, fallback: Some(fallback) }
+    }
+}
+
+impl Fallback {
+    pub(crate) const fn new(from: &'static str, reason: Obstacle, why: String) -> Self {
+        Self { from, reason, why }
+    }
 }
 
 impl fmt::Display for Selected {
@@ -166,20 +205,24 @@ impl Endpoint {
 /// Opens an endpoint on the backend that was asked for, or on the best that works. What was picked,
 /// and why, is in [`Endpoint::backend`] and in a log line.
 ///
+/// [`Choice::Auto`] opens the eBPF backend if the feature `ebpf` is on and it works here, which it tries.
+/// If it does not, the socket backend takes its place, loudly: a warning in the log,
+/// [`Selected::fallback`] with the reason, and [`Counter::Fallbacks`](crate::Counter::Fallbacks).
+/// Whoever would rather not run at all than slowly asks for [`Choice::Ebpf`].
+///
 /// # Errors
 /// [`TransportError::Unavailable`] if that backend cannot run here, which says what would help;
 /// otherwise the backend's own: an address in use or not of this machine, a configuration that
 /// cannot work.
 pub fn open(options: Options) -> Result<Endpoint> {
     let (backend, selected) = match options.backend {
-        Choice::Auto => {
-            (open_socket(&options)?, picked("socket", "the best of those that are built in"))
+        Choice::Auto => candidates::best(&options)?,
+        Choice::Socket => {
+            (candidates::socket(&options)?, Selected::new("socket", "it was asked for"))
         }
-        Choice::Socket => (open_socket(&options)?, picked("socket", "it was asked for")),
         Choice::Ebpf => {
-            let why = "this release does not contain it yet: choose auto or socket, and change \
-                       nothing else when it arrives";
-            return Err(unavailable("ebpf", why));
+            let (backend, place) = candidates::ebpf(&options)?;
+            (backend, Selected::new("ebpf", format!("it was asked for; {place}")))
         }
     };
     tracing::info!(
@@ -190,24 +233,4 @@ pub fn open(options: Options) -> Result<Endpoint> {
         "endpoint opened"
     );
     Ok(Endpoint { backend, selected })
-}
-
-fn picked(name: &'static str, why: &str) -> Selected {
-    Selected { name, why: why.to_owned() }
-}
-
-fn unavailable(backend: &'static str, why: &str) -> TransportError {
-    TransportError::Unavailable { backend, why: why.to_owned() }
-}
-
-#[cfg(feature = "socket")]
-fn open_socket(options: &Options) -> Result<Box<dyn Backend>> {
-    let endpoint = crate::SocketEndpoint::bind(options.endpoint.clone(), options.socket)?;
-    Ok(Box::new(endpoint))
-}
-
-#[cfg(not(feature = "socket"))]
-fn open_socket(_options: &Options) -> Result<Box<dyn Backend>> {
-    let why = "this build leaves it out: enable the feature `socket` of the crate `electrode`";
-    Err(unavailable("socket", why))
 }

@@ -51,8 +51,9 @@ fn auto_opens_what_works_and_says_why() {
     let endpoints: Vec<Endpoint> =
         (1..=2).map(|node| electrode::open(options(node)).unwrap()).collect();
     let selected = endpoints[0].backend();
-    assert_eq!(selected.name, "socket");
-    assert!(selected.to_string().starts_with("socket backend: the best"), "{selected}");
+    assert_eq!(selected.name, "socket", "no frame leaves by the loopback");
+    let why = if cfg!(feature = "ebpf") { "instead of ebpf" } else { "the best" };
+    assert!(selected.to_string().starts_with(&format!("socket backend: {why}")), "{selected}");
 
     let config = group(&[endpoints[0].local_addr(), endpoints[1].local_addr()]);
     let [leader, follower] = [0, 1].map(|at| endpoints[at].join(config.clone()).unwrap());
@@ -78,16 +79,28 @@ fn the_alias_serves_the_same_library_code_without_dynamic_dispatch() {
 }
 
 #[test]
-fn a_backend_that_is_not_there_is_an_error_that_helps() {
+#[cfg(not(feature = "ebpf"))]
+fn a_backend_that_is_not_built_in_is_an_error_that_helps() {
     let error = electrode::open(options(1).with_backend(Choice::Ebpf)).unwrap_err();
-    assert!(matches!(error, TransportError::Unavailable { backend: "ebpf", .. }), "{error}");
+    let TransportError::Unavailable { backend: "ebpf", reason, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(*reason, electrode::Obstacle::NotBuilt);
     assert!(error.to_string().contains("choose auto or socket"), "{error}");
+    let auto = electrode::open(options(1)).unwrap();
+    assert_eq!(auto.backend().fallback, None, "nothing else was wanted");
+    assert_eq!(auto.stats().count(electrode::Counter::Fallbacks), 0);
+}
 
+#[test]
+fn an_address_that_is_taken_is_no_reason_to_fall_back() {
     let socket = electrode::open(options(1).with_backend(Choice::Socket)).unwrap();
     assert_eq!(socket.backend().to_string(), "socket backend: it was asked for");
-    let taken = EndpointConfig { bind: socket.local_addr(), ..options(2).endpoint };
-    let error = electrode::open(Options::new(taken)).unwrap_err();
-    assert!(matches!(error, TransportError::AddressInUse { .. }), "{error}");
+    for backend in [Choice::Auto, Choice::Socket] {
+        let taken = EndpointConfig { bind: socket.local_addr(), ..options(2).endpoint };
+        let error = electrode::open(Options::new(taken).with_backend(backend)).unwrap_err();
+        assert!(matches!(error, TransportError::AddressInUse { .. }), "{error}");
+    }
 }
 
 #[test]

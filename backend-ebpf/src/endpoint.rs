@@ -28,7 +28,7 @@ impl EbpfEndpoint {
     /// With [`HookChoice::Auto`](crate::HookChoice::Auto) it tries the hooks first, as
     /// [`probe`](crate::probe) does, until one works: some tenths of a second.
     ///
-    /// Minimum kernel: 6.6. Capabilities: `CAP_BPF` and `CAP_NET_ADMIN`.
+    /// Minimum kernel: 6.6. Capabilities: `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN`.
     ///
     /// # Errors
     /// [`TransportError::Unavailable`](electrode_transport::TransportError::Unavailable) says why the

@@ -51,14 +51,15 @@ fn check_mtu(
 
 pub(crate) fn check_kernel(kernel: &KernelFacts) -> Result<(), EbpfError> {
     let has = kernel.capabilities;
-    let missing = match (has.bpf, has.net_admin) {
-        (true, true) => None,
-        (false, true) => Some("CAP_BPF"),
-        (true, false) => Some("CAP_NET_ADMIN"),
-        (false, false) => Some("CAP_BPF and CAP_NET_ADMIN"),
-    };
-    if let Some(missing) = missing {
-        return Err(EbpfError::Privileges { missing: missing.to_owned() });
+    let needed = [
+        (has.bpf, "CAP_BPF"),
+        // For pointer arithmetic that the verifier allows to nobody else, on account of speculation.
+        (has.perfmon, "CAP_PERFMON"),
+        (has.net_admin, "CAP_NET_ADMIN"),
+    ];
+    let missing: Vec<_> = needed.into_iter().filter(|(has, _)| !has).map(|(_, it)| it).collect();
+    if !missing.is_empty() {
+        return Err(EbpfError::Privileges { missing: missing.join(", ") });
     }
     match kernel.version() {
         Some(version) if version < KERNEL_MIN => {
@@ -75,29 +76,32 @@ mod tests {
     use super::*;
     use crate::survey::Capabilities;
 
-    fn kernel(release: &str, bpf: bool, net_admin: bool) -> KernelFacts {
+    fn kernel(release: &str, [bpf, perfmon, net_admin]: [bool; 3]) -> KernelFacts {
         let mut capabilities = Capabilities::default();
         capabilities.bpf = bpf;
+        capabilities.perfmon = perfmon;
         capabilities.net_admin = net_admin;
         KernelFacts { release: release.to_owned(), capabilities, ..KernelFacts::read() }
     }
 
     #[test]
     fn what_is_missing_is_named() {
+        let none = "needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN";
         let rows = [
-            ("6.18.0", false, false, Obstacle::Privileges, "CAP_BPF and CAP_NET_ADMIN"),
-            ("6.18.0", true, false, Obstacle::Privileges, "needs CAP_NET_ADMIN"),
-            ("6.18.0", false, true, Obstacle::Privileges, "needs CAP_BPF"),
-            ("6.1.0-31-cloud", true, true, Obstacle::Kernel, "6.1.0-31-cloud"),
-            ("5.15.0", true, true, Obstacle::Kernel, "6.6"),
+            ("6.18.0", [false, false, false], Obstacle::Privileges, none),
+            ("6.18.0", [true, true, false], Obstacle::Privileges, "needs CAP_NET_ADMIN"),
+            ("6.18.0", [true, false, true], Obstacle::Privileges, "needs CAP_PERFMON"),
+            ("6.18.0", [false, true, true], Obstacle::Privileges, "needs CAP_BPF"),
+            ("6.1.0-31-cloud", [true; 3], Obstacle::Kernel, "6.1.0-31-cloud"),
+            ("5.15.0", [true; 3], Obstacle::Kernel, "6.6"),
         ];
-        for (release, bpf, net_admin, obstacle, says) in rows {
-            let error = check_kernel(&kernel(release, bpf, net_admin)).expect_err(says);
+        for (release, has, obstacle, says) in rows {
+            let error = check_kernel(&kernel(release, has)).expect_err(says);
             assert_eq!(error.obstacle(), obstacle, "{error}");
             assert!(error.to_string().contains(says), "{error}");
         }
         for release in ["6.6.0", "6.18.5-generic", "7.0.0", "unreadable"] {
-            assert!(check_kernel(&kernel(release, true, true)).is_ok(), "{release}");
+            assert!(check_kernel(&kernel(release, [true; 3])).is_ok(), "{release}");
         }
     }
 }

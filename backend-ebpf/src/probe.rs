@@ -43,7 +43,7 @@ impl From<IpAddr> for ProbeTarget {
 /// second for each hook at most. Attaching in the driver makes some network cards restart their
 /// queues, as it would for good. A process that dies in the middle leaves nothing attached.
 ///
-/// Minimum kernel: any; below 6.6 it says so. Capabilities: `CAP_BPF` and `CAP_NET_ADMIN`; without them
+/// Minimum kernel: any; below 6.6 it says so. Capabilities: `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN`; without them
 /// it says so.
 ///
 /// # Errors

@@ -110,18 +110,19 @@ pub(super) fn findings(survey: &Survey) -> Vec<Finding> {
 
 fn rights(survey: &Survey, findings: &mut Vec<Finding>) {
     let has = survey.kernel.capabilities;
-    let grant = "run as root, or grant CAP_BPF and CAP_NET_ADMIN (setcap, AmbientCapabilities=)";
-    if !has.bpf {
-        let text = "without CAP_BPF the kernel loads no program";
-        findings.push(Finding::blocks("capabilities", &Hook::ALL, text).remedy(grant));
-    }
-    if !has.net_admin {
-        let text = "without CAP_NET_ADMIN no program can be attached";
-        findings.push(Finding::blocks("capabilities", &Hook::ALL, text).remedy(grant));
-    }
-    if has.bpf && !has.perfmon {
-        let text = "without CAP_PERFMON the verifier guards the programs against speculation, which makes them slower";
-        findings.push(Finding::note("capabilities", text).remedy("grant CAP_PERFMON as well"));
+    let grant = "run as root, or grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (setcap, \
+                 AmbientCapabilities=, --cap-add)";
+    for (has, text) in [
+        (has.bpf, "without CAP_BPF the kernel loads no program"),
+        (has.net_admin, "without CAP_NET_ADMIN no program can be attached"),
+        (
+            has.perfmon,
+            "without CAP_PERFMON the verifier refuses the programs' pointer arithmetic, for fear of speculation",
+        ),
+    ] {
+        if !has {
+            findings.push(Finding::blocks("capabilities", &Hook::ALL, text).remedy(grant));
+        }
     }
     if survey.kernel.user_namespace {
         let text = "this process is in a user namespace: its capabilities may not count for loading programs";

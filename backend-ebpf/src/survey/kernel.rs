@@ -34,7 +34,7 @@ pub struct Capabilities {
     pub bpf: bool,
     /// `CAP_NET_ADMIN`: attaching them.
     pub net_admin: bool,
-    /// `CAP_PERFMON`, or `CAP_SYS_ADMIN`: programs without the verifier's speculation barriers.
+    /// `CAP_PERFMON`, or `CAP_SYS_ADMIN`: pointer arithmetic that speculation could abuse.
     pub perfmon: bool,
     /// `CAP_SYS_ADMIN`: reading the names of other people's programs.
     pub sys_admin: bool,

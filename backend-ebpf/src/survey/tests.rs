@@ -62,7 +62,7 @@ fn what_is_wrong_is_found_and_rules_out_no_more_than_it_must() {
     let rows: &[Row] = &[
         (|it| it.kernel.capabilities.bpf = false, "capabilities", Severity::Blocks, &[]),
         (|it| it.kernel.capabilities.net_admin = false, "capabilities", Severity::Blocks, &[]),
-        (|it| it.kernel.capabilities.perfmon = false, "capabilities", Severity::Note, &Hook::ALL),
+        (|it| it.kernel.capabilities.perfmon = false, "capabilities", Severity::Blocks, &[]),
         (|it| it.kernel.user_namespace = true, "user namespace", Severity::Warning, &Hook::ALL),
         (|it| it.kernel.release = "6.1.0-31-cloud".to_owned(), "kernel", Severity::Blocks, &[]),
         (|it| it.kernel.jit = Some(false), "JIT", Severity::Warning, &Hook::ALL),
