@@ -7,12 +7,13 @@ mod privileged;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use electrode::{
     AckMode, Ballot, Choice, ClusterId, Counter, Endpoint, EndpointConfig, Frame, GroupConfig,
     GroupId, Hook, Incarnation, LogBatch, Member, Membership, NodeId, Obstacle, Options,
-    QuorumRule, Slot, TransportError,
+    QuorumRule, QuorumTransport, Slot, TransportError,
 };
 use electrode_conformance::testbed::BridgeBed;
 use privileged::{ForEverybody, is_privileged};
@@ -111,7 +112,7 @@ fn a_datagram_that_does_not_fit_is_told() {
 }
 
 /// Opens a group's leader and follower and replicates one entry: the follower's kernel answers.
-fn replicates(endpoints: &[Endpoint; 2]) {
+fn replicates(endpoints: &[Endpoint; 2]) -> [Arc<dyn QuorumTransport>; 2] {
     let members =
         [1, 2].map(|id| Member::voter(NodeId(id), endpoints[id as usize - 1].local_addr()));
     let membership = Membership::new(Incarnation(1), members, QuorumRule::All).unwrap();
@@ -133,6 +134,7 @@ fn replicates(endpoints: &[Endpoint; 2]) {
         }
         follower.try_poll_log(&mut batch).unwrap();
     }
+    [leader, follower]
 }
 
 #[test]
@@ -183,4 +185,46 @@ fn each_offload_is_switched_off_by_itself() {
         let does = [has.kernel_broadcast, has.kernel_acknowledge, has.kernel_quorum];
         assert_eq!(does, [off != 0, off != 1, off != 2]);
     }
+}
+
+/// Election timers live on it: in the kernel's part nothing wakes user space, so it must be the kernel
+/// that says when the leader was last heard.
+#[test]
+fn when_the_leader_was_heard_is_known_from_the_kernel_alone() {
+    if !is_privileged("the eBPF backend") {
+        return;
+    }
+    let bed = BridgeBed::build(2, 1_500).unwrap();
+    let endpoints = [0, 1].map(|index: usize| {
+        let host = &bed.hosts()[index];
+        let options = options(index as u64 + 1, host.address(false, 0)).with_backend(Choice::Ebpf);
+        host.within(|| electrode::open(options).unwrap()).unwrap()
+    });
+    let [leader, follower] = replicates(&endpoints);
+    let before = endpoints[1].stats();
+    let mut batch = LogBatch::default();
+    let mut heard_ago = || {
+        follower.try_poll_log(&mut batch).unwrap();
+        batch.status().heard_ago.expect("it follows")
+    };
+    // Nothing is heard of a leader that is silent.
+    let silence = Duration::from_millis(300);
+    let start = Instant::now();
+    while start.elapsed() < silence {
+        heard_ago();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(heard_ago() >= silence - Duration::from_millis(50), "{:?}", heard_ago());
+    // A round of confirmations, which the follower's kernel answers, and it is heard again.
+    let probe = leader.probe(Ballot(1)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !leader.try_confirmed(probe).unwrap() {
+        assert!(Instant::now() < deadline, "no confirmation in five seconds");
+        leader.wait(Duration::from_millis(1)).unwrap();
+    }
+    assert!(heard_ago() < silence / 2, "{:?}", heard_ago());
+    let after = endpoints[1].stats();
+    assert!(after.count(Counter::RxProbe) > before.count(Counter::RxProbe), "{after:?}");
+    let receives = [&before, &after].map(|stats| stats.count(Counter::SyscallsReceive));
+    assert_eq!(receives[0], receives[1], "its user space received nothing");
 }

@@ -87,7 +87,15 @@ Modes:
                batch). Survives the loss of power on all replicas at once. The default.
     received   A write is acknowledged once a majority has it in memory. A replica that restarts
                learns everything again from the others before it takes part. Stopping a majority
-               loses the store.")]
+               loses the store.
+
+Backends, which may differ from replica to replica:
+    auto    The kernel's programs if they work on the interface of the peer address, else UDP
+            sockets. The log and `status` say which, and why.
+    socket  UDP sockets. Any system, no privileges.
+    ebpf    The kernel's programs (Linux 6.6; root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN), or an
+            error that says what stands in the way. In persisted mode they broadcast and count, and
+            an acknowledgement waits for the disk; in received mode they acknowledge as well.")]
     Serve(ServeArgs),
     /// Set a key.
     #[command(after_long_help = "\
@@ -200,9 +208,15 @@ again and kills the leader with SIGKILL in the middle; checks that no acknowledg
 and none was applied twice; starts the killed replica again and waits until it has caught up.
 Everything is removed at the end, also on Ctrl-C.
 
+With `--backend ebpf` or `--backend auto`, as root on Linux, each replica is on a host of its own, a
+network namespace with an interface on a virtual switch. All of it is shown twice, over sockets and
+over the kernel's programs, and the table has both. Without root `auto` stays on the loopback
+interface, over sockets.
+
 Examples:
     electrode-kv demo
     electrode-kv demo --mode received
+    sudo electrode-kv demo --backend ebpf --mode received
     electrode-kv demo my-records.tsv")]
     Demo(DemoArgs),
 }
@@ -214,6 +228,9 @@ pub(crate) struct DemoArgs {
     /// What an acknowledgement promises; see `serve --help`.
     #[arg(long, env = "ELECTRODE_KV_MODE", default_value = "persisted")]
     pub(crate) mode: Mode,
+    /// How frames travel; see `serve --help`.
+    #[arg(long, env = "ELECTRODE_KV_BACKEND", default_value = "socket")]
+    pub(crate) backend: Backend,
     /// Writes under way at once.
     #[arg(long, default_value_t = 128, value_name = "WRITES", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) outstanding: u16,

@@ -48,12 +48,22 @@ impl std::fmt::Display for Mode {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Backend {
-    /// The fastest that works here.
+    /// The kernel's programs if they work here, else UDP sockets, with a warning in the log.
     Auto,
     /// UDP sockets: any system, no privileges.
     Socket,
-    /// The kernel's programs, or an error if this build or system has none.
+    /// The kernel's programs (Linux, root), or an error that says what stands in the way.
     Ebpf,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Socket => "socket",
+            Self::Ebpf => "ebpf",
+        })
+    }
 }
 
 /// One member of the cluster.

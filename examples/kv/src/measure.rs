@@ -58,7 +58,7 @@ impl Figures {
 /// The heading of [`row`]s.
 pub(crate) fn heading() -> String {
     format!(
-        "{:<30} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "{:<37} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "", "requests", "seconds", "per sec", "p50", "p99", "p99.9", "max"
     )
 }
@@ -66,7 +66,7 @@ pub(crate) fn heading() -> String {
 /// One line of the table.
 pub(crate) fn row(name: &str, figures: &Figures) -> String {
     format!(
-        "{name:<30} {:>8} {:>8.2} {:>9.0} {:>9} {:>9} {:>9} {:>9}",
+        "{name:<37} {:>8} {:>8.2} {:>9.0} {:>9} {:>9} {:>9} {:>9}",
         figures.count,
         figures.took.as_secs_f64(),
         figures.rate(),

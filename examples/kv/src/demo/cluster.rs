@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client;
-use crate::config::Mode;
+use crate::config::{Backend, Mode};
+use crate::demo::place::Place;
 use crate::demo::{fail, interrupted};
 use crate::error::{Error, Result};
 use crate::protocol::Status;
@@ -29,25 +30,34 @@ impl Node {
 
 /// The replicas. Dropping it kills and reaps every process that it started. Should this process be
 /// killed itself, the replicas see their standard input end and exit.
-pub(super) struct Cluster {
+pub(super) struct Cluster<'a> {
+    place: &'a Place,
     directory: PathBuf,
     mode: Mode,
+    backend: Backend,
     pub(super) nodes: Vec<Node>,
 }
 
-const NODES: u64 = 3;
 /// For an election, a start, or a catch-up; each takes well under a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Ports that were free may be taken by the time a replica binds them.
 const ATTEMPTS: u32 = 5;
 
-impl Cluster {
+impl<'a> Cluster<'a> {
     /// Starts the replicas with their data in `directory`.
-    pub(super) fn start(directory: &Path, mode: Mode) -> Result<Self> {
+    pub(super) fn start(
+        place: &'a Place,
+        directory: &Path,
+        mode: Mode,
+        backend: Backend,
+    ) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            let mut cluster =
-                Self { directory: directory.to_path_buf(), mode, nodes: free_addresses()? };
+            let nodes = (1..).zip(place.addresses()?);
+            let nodes = nodes.map(|(id, (peer, client))| Node { id, peer, client, child: None });
+            let nodes = nodes.collect();
+            let directory = directory.to_path_buf();
+            let mut cluster = Self { place, directory, mode, backend, nodes };
             cluster.write_config()?;
             let ids: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
             let started = ids.into_iter().try_for_each(|id| {
@@ -67,6 +77,7 @@ impl Cluster {
     fn write_config(&self) -> Result<()> {
         let mut text = String::from("# Written by `electrode-kv demo`.\ncluster = 1\n");
         let _infallible = writeln!(text, "mode = \"{}\"", self.mode);
+        let _infallible = writeln!(text, "backend = \"{}\"", self.backend);
         for node in &self.nodes {
             let Node { id, peer, client, .. } = node;
             let _infallible = write!(
@@ -94,7 +105,7 @@ impl Cluster {
         let log_path = self.log_path(id);
         let log = File::options().create(true).append(true).open(&log_path);
         let log = log.map_err(file_fault("open", &log_path))?;
-        let mut command = Command::new(&program);
+        let mut command = self.place.command(id, program.as_os_str())?;
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ELECTRODE_KV_") {
                 command.env_remove(name);
@@ -205,7 +216,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Cluster<'_> {
     fn drop(&mut self) {
         for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
             // It may have ended already; it is reaped either way.
@@ -215,24 +226,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Addresses on the loopback interface that are free now.
-fn free_addresses() -> Result<Vec<Node>> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let fault = |error| file_fault("find a free port on", Path::new("127.0.0.1"))(error);
-    let mut held = Vec::new();
-    let mut nodes = Vec::new();
-    for id in 1..=NODES {
-        let peer = UdpSocket::bind(any).map_err(fault)?;
-        let client = TcpListener::bind(any).map_err(fault)?;
-        let addresses = (peer.local_addr().map_err(fault)?, client.local_addr().map_err(fault)?);
-        nodes.push(Node { id, peer: addresses.0, client: addresses.1, child: None });
-        // Held until all are chosen, so that they differ.
-        held.push((peer, client));
-    }
-    Ok(nodes)
-}
-
-fn file_fault(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
+pub(super) fn file_fault(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
     let path = path.to_path_buf();
     move |source| Error::File { operation, path: path.clone(), source }
 }

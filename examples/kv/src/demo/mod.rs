@@ -2,13 +2,19 @@
 
 mod check;
 mod cluster;
+mod place;
 mod steps;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::DemoArgs;
+use crate::config::Backend;
 use crate::error::{Error, Result};
-use crate::records;
+use crate::measure::{Figures, heading, row};
+use crate::records::{self, Record};
+use cluster::file_fault;
+use place::Place;
 use steps::Demo;
 
 /// Ctrl-C was pressed, or the process was asked to end. Checked wherever the demonstration waits, so
@@ -40,15 +46,50 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     println!("  file  {name}: {} records", records.len());
     println!("  mode  {}", steps::promise_of(args.mode));
     println!("  data  {}", directory.path().display());
-    // Declared after the directory and so dropped before it: the replicas end, then it goes.
-    let done = Demo::start(args, directory.path(), records).and_then(|mut demo| demo.run());
+    // Both are declared after the directory and so dropped before it: the replicas end, then their
+    // hosts go, then their data.
+    let done = Place::find(args.backend)
+        .and_then(|place| place.at_client(|| show(&place, args, directory.path(), &records)));
     if interrupted() {
         println!("\ninterrupted: the replicas are stopped and their data is removed");
         return Err(Error::Interrupted);
     }
     done?;
+    println!("\nAll checks passed. The replicas are stopped and their data is removed.");
     if args.keep {
         println!("\nconfiguration, data and logs are kept in {}", directory.path().display());
+    }
+    Ok(())
+}
+
+/// Shows everything with each backend that is to be compared, and then the figures of all.
+fn show(place: &Place, args: &DemoArgs, directory: &Path, records: &[Record]) -> Result<()> {
+    let backends = match args.backend {
+        Backend::Socket => vec![Backend::Socket],
+        Backend::Auto if !place.has_interfaces() => vec![Backend::Auto],
+        other => vec![Backend::Socket, other],
+    };
+    let mut table: Vec<(&'static str, String, Figures)> = Vec::new();
+    for backend in &backends {
+        let mut directory = directory.to_path_buf();
+        if backends.len() > 1 {
+            println!("\n=== Over the backend `{backend}`");
+            directory.push(backend.to_string());
+            let fault = file_fault("make the directory", &directory);
+            std::fs::create_dir(&directory).map_err(fault)?;
+        }
+        let mut demo = Demo::start(place, args, *backend, &directory, records.to_vec())?;
+        let figures = demo.run()?;
+        let name = demo.backend().to_owned();
+        table.extend(figures.into_iter().map(|(what, figures)| (what, name.clone(), figures)));
+    }
+    println!("\n{}", heading());
+    // Lines of the same kind beside each other, in the order in which they were first made.
+    let steps = table.len() / backends.len();
+    for step in 0..steps {
+        for (what, backend, figures) in table.iter().skip(step).step_by(steps) {
+            println!("{}", row(&format!("{what} ({backend})"), figures));
+        }
     }
     Ok(())
 }

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::check::{Expectation, Verdict};
 use super::cluster::Cluster;
+use super::place::Place;
 use super::{INTERRUPTED, fail};
 use crate::cli::DemoArgs;
 use crate::client::{self, Client, Job, Options};
 use crate::command::{Answer, Query, Row, Stored};
-use crate::config::Mode;
+use crate::config::{Backend, Mode};
 use crate::error::{Error, Result};
 use crate::load::{bar, put_all};
-use crate::measure::{Figures, Measure, heading, row};
+use crate::measure::{Figures, Measure};
 use crate::protocol::{RequestBody, ResponseBody};
 use crate::records::Record;
 
@@ -31,12 +32,13 @@ pub(super) const fn promise_of(mode: Mode) -> &'static str {
 }
 
 /// A running demonstration.
-pub(super) struct Demo {
-    cluster: Cluster,
+pub(super) struct Demo<'a> {
+    cluster: Cluster<'a>,
     records: Vec<Record>,
     expected: Expectation,
     outstanding: usize,
     leader: u64,
+    backend: String,
     table: Vec<(&'static str, Figures)>,
 }
 
@@ -49,14 +51,18 @@ struct FailOver {
     resent: u64,
 }
 
-impl Demo {
+impl<'a> Demo<'a> {
     /// Starts the replicas and waits for a leader.
-    pub(super) fn start(args: &DemoArgs, directory: &Path, records: Vec<Record>) -> Result<Self> {
-        println!(
-            "\n1. Three replicas, each a process of its own, talk over the loopback interface"
-        );
+    pub(super) fn start(
+        place: &'a Place,
+        args: &DemoArgs,
+        backend: Backend,
+        directory: &Path,
+        records: Vec<Record>,
+    ) -> Result<Self> {
+        println!("\n1. Three replicas, {}", place.description());
         let began = Instant::now();
-        let mut cluster = Cluster::start(directory, args.mode)?;
+        let mut cluster = Cluster::start(place, directory, args.mode, backend)?;
         for node in &cluster.nodes {
             println!(
                 "   node {}: pid {}, replicas at {} (UDP), clients at {} (TCP)",
@@ -68,6 +74,9 @@ impl Demo {
         }
         let leader = cluster.await_leader()?;
         println!("   backend {}: {}", leader.backend, leader.backend_why);
+        if leader.backend == "ebpf" && args.mode == Mode::Persisted {
+            println!("   (the kernel broadcasts and counts; an acknowledgement waits for the disk)");
+        }
         println!(
             "   node {} was elected leader at ballot {}, {} after the start",
             leader.node,
@@ -76,21 +85,23 @@ impl Demo {
         );
         let (expected, table) = (Expectation::default(), Vec::new());
         let outstanding = args.outstanding.into();
-        Ok(Self { cluster, records, expected, outstanding, leader: leader.node, table })
+        let (leader, backend) = (leader.node, leader.backend);
+        Ok(Self { cluster, records, expected, outstanding, leader, backend, table })
     }
 
-    pub(super) fn run(&mut self) -> Result<()> {
+    /// The backend that the first leader had.
+    pub(super) fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// Goes through all steps and returns what was measured.
+    pub(super) fn run(&mut self) -> Result<Vec<(&'static str, Figures)>> {
         self.load()?;
         self.read_back()?;
         let fail_over = self.load_and_kill()?;
         self.check_every_write(&fail_over)?;
         self.restart(&fail_over)?;
-        println!("\n{}", heading());
-        for (name, figures) in &self.table {
-            println!("{}", row(name, figures));
-        }
-        println!("\nAll checks passed. The replicas are stopped and their data is removed.");
-        Ok(())
+        Ok(std::mem::take(&mut self.table))
     }
 
     fn client(&self) -> Client {

@@ -5,5 +5,6 @@
 mod cluster;
 mod crashes;
 mod demonstration;
+mod kernel;
 mod refusals;
 mod subcommands;

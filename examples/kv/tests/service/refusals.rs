@@ -43,6 +43,17 @@ fn a_wrong_configuration_names_the_file_and_the_line() {
 }
 
 #[test]
+fn a_backend_that_is_not_there_is_an_error_and_no_silent_fall_back() {
+    let cluster = Cluster::prepare("persisted");
+    let mut command = cluster.serve(1);
+    command.args(["--backend", "ebpf"]);
+    let said = refused(command);
+    assert!(said.contains("the ebpf backend is not available"), "{said}");
+    let help = if cfg!(target_os = "linux") { "bind an address of an" } else { "Linux 6.6" };
+    assert!(said.contains(help), "{said}");
+}
+
+#[test]
 fn a_node_that_is_no_member_is_named() {
     let cluster = Cluster::prepare("persisted");
     let mut command = cluster.serve(1);
@@ -106,15 +117,6 @@ fn taken_ports_are_named() {
     let _held = UdpSocket::bind(peer).unwrap();
     let said = refused(cluster.serve(1));
     assert!(said.contains(&peer.to_string()) && said.contains("in use"), "{said}");
-}
-
-#[test]
-fn a_backend_that_is_not_there_is_an_error_and_no_silent_fall_back() {
-    let cluster = Cluster::prepare("persisted");
-    let mut command = cluster.serve(1);
-    command.args(["--backend", "ebpf"]);
-    let said = refused(command);
-    assert!(said.contains("the ebpf backend is not available"), "{said}");
 }
 
 #[test]
