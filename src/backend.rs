@@ -14,12 +14,18 @@ pub(crate) trait Backend: Send + Sync {
     fn close(&self);
     fn drive(&self) -> Result<()>;
     fn wait(&self, max: Duration) -> Result<()>;
+
+    /// What the kernel's programs counted, if there are any and they can be read.
+    #[cfg(all(feature = "ebpf", target_os = "linux"))]
+    fn ticks(&self) -> Option<electrode_backend_ebpf::Ticks> {
+        None
+    }
 }
 
 /// Endpoints have the same calls, by convention and not by a trait of theirs.
 #[cfg(any(feature = "socket", all(feature = "ebpf", target_os = "linux")))]
 macro_rules! backend {
-    ($endpoint:ty, $transport:ident => $boxed:expr) => {
+    ($endpoint:ty, $transport:ident => $boxed:expr $(, $more:item)?) => {
         impl Backend for $endpoint {
             fn join(&self, config: GroupConfig) -> Result<Arc<dyn QuorumTransport>> {
                 let $transport = Self::join(self, config)?;
@@ -45,6 +51,8 @@ macro_rules! backend {
             fn wait(&self, max: Duration) -> Result<()> {
                 Self::wait(self, max)
             }
+
+            $($more)?
         }
     };
 }
@@ -53,4 +61,10 @@ macro_rules! backend {
 backend!(electrode_backend_socket::SocketEndpoint, transport => Arc::new(transport));
 
 #[cfg(all(feature = "ebpf", target_os = "linux"))]
-backend!(electrode_backend_ebpf::EbpfEndpoint, transport => transport);
+backend!(electrode_backend_ebpf::EbpfEndpoint, transport => transport,
+    fn ticks(&self) -> Option<electrode_backend_ebpf::Ticks> {
+        Self::ticks(self)
+            .inspect_err(|error| tracing::warn!(%error, "the programs' counters cannot be read"))
+            .ok()
+    }
+);

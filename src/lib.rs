@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `socket` (default) | the backend over UDP sockets: any system, no privileges |
 //! | `ebpf` | the backend in the kernel: Linux 6.6, `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` |
+//! | `metrics` | `metrics`: the counters for Prometheus and the like |
 //! | `memory` | `memory`: many nodes in one process, simulated network, virtual time |
 //! | `mock` | `MockQuorumTransport` |
 //!
@@ -41,6 +42,8 @@
 
 mod backend;
 mod candidates;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod open;
 
 pub use electrode_transport::{
@@ -62,7 +65,7 @@ pub use electrode_backend_socket::{SocketEndpoint, SocketOptions, SocketTranspor
 
 #[cfg(all(feature = "ebpf", target_os = "linux"))]
 pub use electrode_backend_ebpf::{
-    EbpfEndpoint, EbpfError, HookReport, ProbeTarget, Proof, Report, Survey, probe,
+    EbpfEndpoint, EbpfError, HookReport, ProbeTarget, Proof, Report, Survey, Ticks, probe,
 };
 #[cfg(feature = "ebpf")]
 pub use electrode_backend_ebpf::{EbpfOptions, Hook, HookChoice, UnknownHook};

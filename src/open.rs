@@ -8,7 +8,9 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use electrode_transport::TransportError;
-use electrode_transport::{EndpointConfig, GroupConfig, Obstacle, QuorumTransport, Result, Stats};
+use electrode_transport::{
+    EndpointConfig, GroupConfig, NodeId, Obstacle, QuorumTransport, Result, Stats,
+};
 
 use crate::backend::Backend;
 use crate::candidates;
@@ -142,6 +144,7 @@ impl fmt::Display for Selected {
 ///
 /// It lives as long as itself or a transport on it; then its address is free again.
 pub struct Endpoint {
+    node: NodeId,
     backend: Box<dyn Backend>,
     selected: Selected,
 }
@@ -167,6 +170,12 @@ impl Endpoint {
         &self.selected
     }
 
+    /// The node that it is.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The address it is bound to: with port 0 in the configuration, the port that was chosen.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -177,6 +186,13 @@ impl Endpoint {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.backend.stats()
+    }
+
+    /// What the kernel's programs counted, by verdict and reason. `None` on other backends.
+    #[cfg(all(feature = "ebpf", target_os = "linux"))]
+    #[must_use]
+    pub fn ticks(&self) -> Option<crate::Ticks> {
+        self.backend.ticks()
     }
 
     /// Closes it with all its groups: nothing is acknowledged any more, the address is free, waiting
@@ -232,5 +248,5 @@ pub fn open(options: Options) -> Result<Endpoint> {
         address = %backend.local_addr(),
         "endpoint opened"
     );
-    Ok(Endpoint { backend, selected })
+    Ok(Endpoint { node: options.endpoint.node, backend, selected })
 }

@@ -4,7 +4,7 @@ macro_rules! ticks {
         ///
         /// Every packet that the ingress program sees adds to `Seen` and to exactly one of those up to
         /// and including `PassOff`, so they add up.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u32)]
         pub enum Tick { $($(#[$doc])* $name),* }
 

@@ -128,6 +128,11 @@ impl Programs {
         &self.interface
     }
 
+    /// The programs' counters.
+    pub(crate) fn ticks(&self) -> Result<[u64; Tick::COUNT], EbpfError> {
+        self.shared.kernel.ticks()
+    }
+
     fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
         self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,9 +8,11 @@ use electrode_backend_socket::SocketEndpoint;
 use electrode_transport::{EndpointConfig, GroupConfig, QuorumTransport, Result, Stats};
 
 use crate::accelerator::Programs;
+use crate::error::EbpfError;
 use crate::hook::Hook;
 use crate::kernel::Kernel;
 use crate::options::EbpfOptions;
+use crate::ticks::Ticks;
 
 /// One node's endpoint: a UDP socket with the programs beside it. Clones are the same endpoint.
 ///
@@ -73,6 +75,14 @@ impl EbpfEndpoint {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.inner.stats()
+    }
+
+    /// What the programs counted, by verdict and reason.
+    ///
+    /// # Errors
+    /// [`EbpfError::Map`] if the kernel does not let it be read.
+    pub fn ticks(&self) -> Result<Ticks, EbpfError> {
+        self.inner.accelerator().ticks().map(Ticks::new)
     }
 
     /// Closes it with all its groups and detaches the programs: nothing is acknowledged any more.

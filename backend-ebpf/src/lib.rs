@@ -35,6 +35,8 @@ mod shared;
 mod stock;
 #[cfg(target_os = "linux")]
 mod survey;
+#[cfg(target_os = "linux")]
+mod ticks;
 
 pub use hook::{Hook, UnknownHook};
 pub use options::{EbpfOptions, HookChoice};
@@ -57,3 +59,5 @@ pub use survey::{
     Capabilities, DeviceFacts, Filter, Finding, HookReport, KernelFacts, Occupants, Offloads,
     Program, Proof, Report, Severity, Survey, TcOccupants, XdpMode, XdpOccupant,
 };
+#[cfg(target_os = "linux")]
+pub use ticks::Ticks;

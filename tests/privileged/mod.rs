@@ -1,5 +1,5 @@
 //! Tests that need root, and programs for those that have none.
-#![allow(unreachable_pub, reason = "a module of tests")]
+#![allow(unreachable_pub, dead_code, reason = "a module of tests, each of which uses some of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -75,7 +75,9 @@ impl<'a> Demo<'a> {
         let leader = cluster.await_leader()?;
         println!("   backend {}: {}", leader.backend, leader.backend_why);
         if leader.backend == "ebpf" && args.mode == Mode::Persisted {
-            println!("   (the kernel broadcasts and counts; an acknowledgement waits for the disk)");
+            println!(
+                "   (the kernel broadcasts and counts; an acknowledgement waits for the disk)"
+            );
         }
         println!(
             "   node {} was elected leader at ballot {}, {} after the start",
