@@ -77,10 +77,7 @@ mod tests {
     use crate::survey::Capabilities;
 
     fn kernel(release: &str, [bpf, perfmon, net_admin]: [bool; 3]) -> KernelFacts {
-        let mut capabilities = Capabilities::default();
-        capabilities.bpf = bpf;
-        capabilities.perfmon = perfmon;
-        capabilities.net_admin = net_admin;
+        let capabilities = Capabilities { bpf, perfmon, net_admin, ..Capabilities::default() };
         KernelFacts { release: release.to_owned(), capabilities, ..KernelFacts::read() }
     }
 

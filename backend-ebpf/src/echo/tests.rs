@@ -195,9 +195,7 @@ fn a_taken_slot_is_told_by_name_and_nobody_is_evicted() {
         assert_eq!(report.picked, Some(Hook::Tc), "{report}");
         let bind = |hook: HookChoice| {
             let config = EndpointConfig::new(ClusterId(1), NodeId(1), ([10, 77, 0, 1], 0).into());
-            let mut options = EbpfOptions::default();
-            options.hook = hook;
-            options.log_bytes = 1 << 16;
+            let options = EbpfOptions { hook, log_bytes: 1 << 16, ..EbpfOptions::default() };
             EbpfEndpoint::bind(config, options)
         };
         for hook in [Hook::XdpNative, Hook::XdpGeneric] {

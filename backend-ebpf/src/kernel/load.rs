@@ -198,3 +198,7 @@ fn bytes_of(endpoint: &Endpoint) -> [u8; size_of::<Endpoint>()] {
     }
     bytes
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
