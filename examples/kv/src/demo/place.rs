@@ -81,6 +81,7 @@ impl Place {
     }
 
     /// A command that starts where a replica is, the first one being 1.
+    #[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "all are in one place"))]
     pub(super) fn command(&self, id: u64, program: &OsStr) -> Result<Command> {
         match self {
             Self::Loopback => Ok(Command::new(program)),
