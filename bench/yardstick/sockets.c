@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "busy.h"
+
 enum { PAYLOAD_LEN = 64, FOLLOWERS_MAX = 31, PATIENCE_MS = 200 };
 
 static uint64_t now_ns(void)
@@ -47,7 +49,7 @@ static int open_socket(uint16_t port)
 	return fd;
 }
 
-static int follow(uint16_t port)
+static _Noreturn void follow(uint16_t port)
 {
 	int fd = open_socket(port);
 	char payload[2048];
@@ -97,6 +99,7 @@ static int lead(int spin, uint16_t port, struct run *run, uint64_t window, int f
 	struct iovec body = { payload, sizeof payload };
 	struct timeval patience = { .tv_usec = PATIENCE_MS * 1000 };
 	uint64_t start, heard, elapsed;
+	double busy;
 	int fd = open_socket(port);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -108,6 +111,7 @@ static int lead(int spin, uint16_t port, struct run *run, uint64_t window, int f
 			.msg_name = &to[i], .msg_namelen = sizeof to[i], .msg_iov = &body, .msg_iovlen = 1,
 		};
 	}
+	busy = busy_us();
 	start = heard = now_ns();
 	while (run->known < run->operations) {
 		for (; run->sent - run->known < window && run->sent < run->operations; run->sent++) {
@@ -128,10 +132,11 @@ static int lead(int spin, uint16_t port, struct run *run, uint64_t window, int f
 		}
 	}
 	elapsed = now_ns() - start;
+	busy = busy_us() - busy;
 	qsort(run->times, run->known, sizeof *run->times, by_value);
-	printf("{\"ops_per_s\": %.0f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"lost\": %llu}\n",
+	printf("{\"ops_per_s\": %.0f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"cpu_us_per_op\": %.2f, \"lost\": %llu}\n",
 	       (double)run->known / (double)elapsed * 1e9, (double)run->times[run->known / 2] / 1e3,
-	       (double)run->times[run->known * 99 / 100] / 1e3,
+	       (double)run->times[run->known * 99 / 100] / 1e3, busy / (double)run->operations,
 	       (unsigned long long)(run->operations - run->known));
 	return 0;
 }
@@ -139,7 +144,7 @@ static int lead(int spin, uint16_t port, struct run *run, uint64_t window, int f
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "follower"))
-		return follow((uint16_t)atoi(argv[2]));
+		follow((uint16_t)atoi(argv[2]));
 	if (argc < 7 || argc - 6 > FOLLOWERS_MAX || strcmp(argv[1], "leader")) {
 		fprintf(stderr, "usage: %s follower PORT | leader block|spin PORT OPERATIONS WINDOW IP...\n", argv[0]);
 		return 2;
