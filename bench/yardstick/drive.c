@@ -175,8 +175,11 @@ int main(int argc, char **argv)
 	if (!ifindex || !object || bpf_object__load(object))
 		die("load");
 	attach_ingress(object, ifindex, tc, leads ? "leader" : "follower");
-	if (!leads)
+	if (!leads) {
+		puts("ready");
+		fflush(stdout);
 		follow(object);
+	}
 	attach_tc(ifindex, program(object, "leader_egress"), TCX_EGRESS);
 	set_followers(object, (uint32_t)(argc - 7) / 2, argv + 7);
 	return lead(object, strtoull(argv[5], NULL, 10), strtoull(argv[6], NULL, 10), argv[7]);

@@ -54,6 +54,8 @@ static _Noreturn void follow(uint16_t port)
 	int fd = open_socket(port);
 	char payload[2048];
 
+	puts("ready");
+	fflush(stdout);
 	for (;;) {
 		struct sockaddr_in from;
 		socklen_t from_len = sizeof from;

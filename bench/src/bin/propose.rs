@@ -133,6 +133,7 @@ fn open(arguments: &Arguments) -> Result<Arc<dyn QuorumTransport>, TransportErro
 
 fn follow(node: &dyn QuorumTransport, ack: Ack) -> Result<(), TransportError> {
     let mut batch = LogBatch::default();
+    println!("ready");
     loop {
         node.wait(Duration::from_millis(200))?;
         while node.try_poll_log(&mut batch)? > 0 {
@@ -155,6 +156,7 @@ struct Run {
 fn lead(arguments: &Arguments, node: &dyn QuorumTransport) -> Result<(), TransportError> {
     meet(arguments, node)?;
     let operations = arguments.operations;
+    let busy = busy_us();
     let start = Instant::now();
     let mut run = Run {
         sent: 0,
@@ -178,7 +180,8 @@ fn lead(arguments: &Arguments, node: &dyn QuorumTransport) -> Result<(), Transpo
             break;
         }
     }
-    run.report(operations, start.elapsed());
+    let elapsed = start.elapsed();
+    run.report(operations, elapsed, busy_us() - busy);
     if arguments.stats {
         eprintln!("{:?}", node.stats());
     }
@@ -188,6 +191,20 @@ fn lead(arguments: &Arguments, node: &dyn QuorumTransport) -> Result<(), Transpo
         eprintln!("lost {lost}: {stats:?}");
     }
     Ok(())
+}
+
+/// Microseconds that all CPUs together have been busy: user, nice, system, irq, softirq (proc(5)).
+fn busy_us() -> f64 {
+    // The kernel reports in hundredths of a second on every architecture (USER_HZ).
+    const TICK_US: f64 = 10_000.0;
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = stat.split_whitespace().skip(1).map_while(|field| field.parse().ok());
+    match fields.take(7).collect::<Vec<f64>>()[..] {
+        [user, nice, system, _idle, _iowait, irq, softirq] => {
+            (user + nice + system + irq + softirq) * TICK_US
+        }
+        _ => f64::NAN,
+    }
 }
 
 /// Has one proposal stored by everybody, so that starting up is not measured.
@@ -251,15 +268,17 @@ impl Run {
         self.known = through;
     }
 
-    fn report(&mut self, operations: u64, elapsed: Duration) {
+    fn report(&mut self, operations: u64, elapsed: Duration, busy_us: f64) {
         self.latencies_ns.sort_unstable();
         let count = self.latencies_ns.len();
         let at = |place: usize| self.latencies_ns.get(place).map_or(0.0, |&ns| ns as f64 / 1e3);
         println!(
-            "{{\"ops_per_s\": {:.0}, \"p50_us\": {:.2}, \"p99_us\": {:.2}, \"lost\": {}}}",
+            "{{\"ops_per_s\": {:.0}, \"p50_us\": {:.2}, \"p99_us\": {:.2}, \"cpu_us_per_op\": {:.2}, \
+             \"lost\": {}}}",
             self.known as f64 / elapsed.as_secs_f64(),
             at(count / 2),
             at(count * 99 / 100),
+            busy_us / operations as f64,
             operations - self.known,
         );
     }

@@ -1,12 +1,10 @@
 //! One run of one program: start the followers, run the leader, read what it says and what it cost.
 
-use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::topology::Topology;
@@ -14,20 +12,64 @@ use crate::topology::Topology;
 const PORT: u16 = 10_001;
 
 /// Whose figures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Subject {
-    /// The raw C program.
-    Yardstick,
-    /// The socket backend, acknowledging what lies in memory.
-    Received,
-    /// The socket backend, acknowledging when told so, which is at once.
-    Persisted,
+    /// The raw C program over sockets.
+    FloorSockets,
+    /// The raw C program in the kernel, by TC.
+    FloorTc,
+    /// The same by generic XDP.
+    FloorXdp,
+    /// The socket backend in `Received` mode: acknowledged when it lies in memory, as the floors do.
+    Socket,
+    /// The socket backend in `Persisted` mode, acknowledging when told so, which is at once.
+    SocketPersisted,
+    /// The eBPF backend by TC, in `Received` mode.
+    EbpfTc,
+    /// The same by generic XDP.
+    EbpfXdp,
+    /// By TC, with nothing but the broadcast left to the kernel.
+    EbpfBroadcast,
+    /// By TC, with nothing but acknowledging.
+    EbpfAcknowledge,
+    /// By TC, with nothing but counting.
+    EbpfQuorum,
+}
+
+impl Subject {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    pub(crate) const fn is_floor(self) -> bool {
+        matches!(self, Self::FloorSockets | Self::FloorTc | Self::FloorXdp)
+    }
+
+    /// Whether it can wait in this way: the floor in the kernel only spins.
+    pub(crate) const fn can(self, setting: &Setting) -> bool {
+        setting.spin || !matches!(self, Self::FloorTc | Self::FloorXdp)
+    }
+
+    /// What `propose` is told; `None` for the C programs.
+    fn arguments(self) -> Option<&'static [&'static str]> {
+        Some(match self {
+            Self::FloorSockets | Self::FloorTc | Self::FloorXdp => return None,
+            Self::Socket => &[],
+            Self::SocketPersisted => &["--ack", "persisted"],
+            Self::EbpfTc => &["--backend", "ebpf"],
+            Self::EbpfXdp => &["--backend", "ebpf", "--hook", "xdp-generic"],
+            Self::EbpfBroadcast => &["--backend", "ebpf", "--offloads", "broadcast"],
+            Self::EbpfAcknowledge => &["--backend", "ebpf", "--offloads", "acknowledge"],
+            Self::EbpfQuorum => &["--backend", "ebpf", "--offloads", "quorum"],
+        })
+    }
 }
 
 /// How the leader waits, and for how many proposals at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Setting {
+    pub(crate) members: u8,
     pub(crate) spin: bool,
     pub(crate) window: u64,
     pub(crate) operations: u64,
@@ -47,34 +89,64 @@ pub(crate) struct Figures {
     pub(crate) p99_us: f64,
     pub(crate) lost: u64,
     /// CPU of the whole machine, softirq included, for each operation.
-    #[serde(default)]
     pub(crate) cpu_us_per_op: f64,
 }
 
 /// The programs to run.
 pub(crate) struct Programs {
-    pub(crate) yardstick: PathBuf,
-    pub(crate) propose: PathBuf,
+    sockets: PathBuf,
+    drive: PathBuf,
+    object: PathBuf,
+    propose: PathBuf,
 }
 
 impl Programs {
-    /// Compiles the yardstick into `folder` and finds `propose` beside this program.
-    pub(crate) fn prepare(folder: &Path) -> io::Result<Self> {
+    /// Compiles the floors that are wanted into `folder` and finds `propose` beside this program.
+    pub(crate) fn prepare(folder: &Path, subjects: &[Subject]) -> io::Result<Self> {
         let propose = std::env::current_exe()?.with_file_name("propose");
         if !propose.exists() {
             return Err(io::Error::other(
                 "there is no `propose` beside this program: cargo build --release -p electrode-bench",
             ));
         }
-        let yardstick = folder.join("sockets");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("yardstick/sockets.c");
-        let output =
-            Command::new("cc").arg("-O2").arg("-o").arg(&yardstick).arg(source).output()?;
-        if !output.status.success() {
-            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("yardstick");
+        let made = |name: &str| folder.join(name);
+        let programs = Self {
+            sockets: made("sockets"),
+            drive: made("drive"),
+            object: made("kern.o"),
+            propose,
+        };
+        if subjects.contains(&Subject::FloorSockets) {
+            build("cc", &["-O2"], &source.join("sockets.c"), &programs.sockets)?;
         }
-        Ok(Self { yardstick, propose })
+        if subjects.iter().any(|subject| matches!(subject, Subject::FloorTc | Subject::FloorXdp)) {
+            build("cc", &["-O2", "-lbpf"], &source.join("drive.c"), &programs.drive)?;
+            let clang = ["clang-19", "clang"].into_iter().find(|clang| {
+                Command::new(clang).arg("--version").output().is_ok_and(|it| it.status.success())
+            });
+            let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+            let flags = ["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-c", &include];
+            build(clang.unwrap_or("clang"), &flags, &source.join("kern.c"), &programs.object)?;
+        }
+        Ok(programs)
     }
+}
+
+fn build(compiler: &str, flags: &[&str], source: &Path, to: &Path) -> io::Result<()> {
+    let mut command = Command::new(compiler);
+    // Libraries come after what needs them.
+    let output = command.arg(source).arg("-o").arg(to).args(flags).output();
+    let why = match output {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(io::Error::other(format!(
+        "the floor {} was not built by {compiler}: {why}\n(it needs gcc, clang and libbpf-dev; \
+         --subjects leaves floors out)",
+        source.display()
+    )))
 }
 
 /// Children that end with this value.
@@ -95,32 +167,20 @@ pub(crate) fn run(
     programs: &Programs,
     subject: Subject,
     setting: &Setting,
-    followers: u8,
 ) -> io::Result<Figures> {
     let mut running = Followers(Vec::new());
-    for index in 1..=followers {
-        let child = command(topology, programs, subject, setting, index, followers)
-            .stdout(Stdio::null())
-            .spawn()?;
-        running.0.push(child);
+    for index in 1..setting.members {
+        let mut command = command(topology, programs, subject, setting, index);
+        running.0.push(command.stdout(Stdio::piped()).spawn()?);
     }
-    for index in 1..=followers {
-        until_bound(topology, index)?;
-    }
-    let before = busy_us()?;
-    let output = command(topology, programs, subject, setting, 0, followers)
-        .stderr(Stdio::inherit())
-        .output()?;
-    let spent = busy_us()? - before;
+    running.0.iter_mut().try_for_each(until_ready)?;
+    let output =
+        command(topology, programs, subject, setting, 0).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        return Err(io::Error::other(format!(
-            "the {subject:?} leader ended with {}",
-            output.status
-        )));
+        let status = output.status;
+        return Err(io::Error::other(format!("the leader of {} ended: {status}", subject.name())));
     }
-    let mut figures: Figures = serde_json::from_slice(&output.stdout)?;
-    figures.cpu_us_per_op = spent / setting.operations as f64;
-    Ok(figures)
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn command(
@@ -129,57 +189,59 @@ fn command(
     subject: Subject,
     setting: &Setting,
     index: u8,
-    followers: u8,
 ) -> Command {
-    let (operations, window) = (setting.operations.to_string(), setting.window.to_string());
-    if subject == Subject::Yardstick {
-        let mut command = topology.on(index, &programs.yardstick);
-        if index > 0 {
-            command.args(["follower", &PORT.to_string()]);
-        } else {
-            command.args(["leader", setting.mode(), &PORT.to_string(), &operations, &window]);
-            command.args((1..=followers).map(|index| Topology::address(index).to_string()));
-        }
-        return command;
-    }
+    let Some(arguments) = subject.arguments() else {
+        return floor(topology, programs, subject, setting, index);
+    };
     let members: Vec<_> =
-        (0..=followers).map(|index| format!("{}:{PORT}", Topology::address(index))).collect();
-    let ack = if subject == Subject::Received { "received" } else { "persisted" };
+        (0..setting.members).map(|index| format!("{}:{PORT}", Topology::address(index))).collect();
     let mut command = topology.on(index, &programs.propose);
-    command.args(["--members", &members.join(","), "--index", &index.to_string(), "--ack", ack]);
-    command.args(["--mode", setting.mode(), "--window", &window, "--operations", &operations]);
+    command.args(["--members", &members.join(","), "--index", &index.to_string()]);
+    command.args(["--mode", setting.mode(), "--window", &setting.window.to_string()]);
+    command.args(["--operations", &setting.operations.to_string()]).args(arguments);
     command
 }
 
-/// Waits until a follower's socket is there.
-fn until_bound(topology: &Topology, index: u8) -> io::Result<()> {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(5) {
-        let table = topology.on(index, "cat").arg("/proc/net/udp").output()?.stdout;
-        if String::from_utf8_lossy(&table).contains(&format!(":{PORT:04X} ")) {
-            return Ok(());
+fn floor(
+    topology: &Topology,
+    programs: &Programs,
+    subject: Subject,
+    setting: &Setting,
+    index: u8,
+) -> Command {
+    let (operations, window) = (setting.operations.to_string(), setting.window.to_string());
+    let role = if index == 0 { "leader" } else { "follower" };
+    let places = 1..if index == 0 { setting.members } else { 1 };
+    if subject == Subject::FloorSockets {
+        let mut command = topology.on(index, &programs.sockets);
+        if index > 0 {
+            command.args([role, &PORT.to_string()]);
+        } else {
+            command.args([role, setting.mode(), &PORT.to_string(), &operations, &window]);
         }
-        thread::sleep(Duration::from_millis(5));
+        command.args(places.map(|index| Topology::address(index).to_string()));
+        return command;
     }
-    Err(io::Error::other(format!("follower {index} did not bind its port")))
+    let hook = if subject == Subject::FloorTc { "tc" } else { "xdp" };
+    let mut command = topology.on(index, &programs.drive);
+    command.arg(&programs.object).args([role, hook, "eth0"]);
+    if index == 0 {
+        command.args([&operations, &window]);
+    }
+    for index in places {
+        command.args([Topology::address(index).to_string(), Topology::mac(index)]);
+    }
+    command
 }
 
-/// Microseconds that all CPUs together have been busy: user, nice, system, irq, softirq (proc(5)).
-fn busy_us() -> io::Result<f64> {
-    // The kernel reports in hundredths of a second on every architecture (USER_HZ).
-    const TICK_US: f64 = 10_000.0;
-    let stat = fs::read_to_string("/proc/stat")?;
-    let fields: Vec<f64> = stat
-        .lines()
-        .next()
-        .into_iter()
-        .flat_map(str::split_whitespace)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    match fields[..] {
-        [user, nice, system, _idle, _iowait, irq, softirq, ..] => {
-            Ok((user + nice + system + irq + softirq) * TICK_US)
-        }
-        _ => Err(io::Error::other("/proc/stat has no line for all CPUs")),
+/// A follower says so when it follows.
+fn until_ready(follower: &mut Child) -> io::Result<()> {
+    let mut line = String::new();
+    if let Some(said) = follower.stdout.take() {
+        BufReader::new(said).read_line(&mut line)?;
     }
+    if line.trim() == "ready" {
+        return Ok(());
+    }
+    Err(io::Error::other("a follower ended before it followed"))
 }

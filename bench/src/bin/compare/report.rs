@@ -22,108 +22,91 @@ pub(crate) struct Report {
     schema: u32,
     kernel: String,
     cpus: usize,
-    members: u8,
     rounds: u32,
     payload_len_bytes: usize,
     rows: Vec<Row>,
 }
 
 impl Report {
-    pub(crate) fn new(members: u8, rounds: u32) -> Self {
+    pub(crate) fn new(rounds: u32) -> Self {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         println!(
-            "{members} members, 64-byte payload, medians of {rounds} alternating rounds, Linux {} on {cpus} CPUs",
+            "64-byte payload, medians of {rounds} alternating rounds, Linux {} on {cpus} CPUs; \
+             CPU is that of the whole machine, softirq included",
             kernel.trim()
         );
         println!(
-            "{:<6} {:>6}  {:<10} {:>9} {:>6} {:>8} {:>6} {:>8} {:>8} {:>6} {:>5}",
-            "mode",
-            "window",
-            "subject",
-            "ops/s",
-            "ratio",
-            "p50 us",
-            "ratio",
-            "p99 us",
-            "cpu us",
-            "ratio",
-            "lost"
+            "{:>7} {:<5} {:>6}  {:<17} {:>9} {:>8} {:>8} {:>8} {:>5}",
+            "members", "mode", "window", "subject", "ops/s", "p50 us", "p99 us", "cpu us", "lost"
         );
         let kernel = kernel.trim().into();
-        Self { schema: 1, kernel, cpus, members, rounds, payload_len_bytes: 64, rows: Vec::new() }
+        Self { schema: 2, kernel, cpus, rounds, payload_len_bytes: 64, rows: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, row: Row) {
         self.rows.push(row);
     }
 
-    fn figures(&self, setting: &Setting, subject: Subject) -> impl Iterator<Item = &Figures> {
-        self.rows
-            .iter()
-            .filter(move |row| row.setting == *setting && row.subject == subject)
-            .map(|row| &row.figures)
+    /// The settings that were run, each once, in order.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        let mut settings: Vec<Setting> = Vec::new();
+        for row in &self.rows {
+            if settings.last() != Some(&row.setting) {
+                settings.push(row.setting);
+            }
+        }
+        settings
     }
 
-    fn median(&self, setting: &Setting, subject: Subject) -> Figures {
+    fn subjects(&self, setting: &Setting) -> Vec<Subject> {
+        let first = |row: &&Row| row.setting == *setting && row.round == 0;
+        self.rows.iter().filter(first).map(|row| row.subject).collect()
+    }
+
+    /// Medians over the rounds; `None` if it was not run.
+    pub(crate) fn median(&self, setting: &Setting, subject: Subject) -> Option<Figures> {
+        let figures: Vec<&Figures> = self
+            .rows
+            .iter()
+            .filter(|row| row.setting == *setting && row.subject == subject)
+            .map(|row| &row.figures)
+            .collect();
         let of = |field: fn(&Figures) -> f64| {
-            let mut values: Vec<_> = self.figures(setting, subject).map(field).collect();
+            let mut values: Vec<_> = figures.iter().map(|figures| field(figures)).collect();
             values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+            values.get(values.len() / 2).copied()
         };
-        Figures {
-            ops_per_s: of(|figures| figures.ops_per_s),
-            p50_us: of(|figures| figures.p50_us),
-            p99_us: of(|figures| figures.p99_us),
-            cpu_us_per_op: of(|figures| figures.cpu_us_per_op),
-            lost: self.figures(setting, subject).map(|figures| figures.lost).sum(),
-        }
+        Some(Figures {
+            ops_per_s: of(|figures| figures.ops_per_s)?,
+            p50_us: of(|figures| figures.p50_us)?,
+            p99_us: of(|figures| figures.p99_us)?,
+            cpu_us_per_op: of(|figures| figures.cpu_us_per_op)?,
+            lost: figures.iter().map(|figures| figures.lost).sum(),
+        })
     }
 
     pub(crate) fn print_setting(&self, setting: &Setting) {
-        let floor = self.median(setting, Subject::Yardstick);
-        for subject in crate::SUBJECTS {
-            let median = self.median(setting, subject);
+        for subject in self.subjects(setting) {
+            let Some(median) = self.median(setting, subject) else { continue };
             println!(
-                "{:<6} {:>6}  {:<10} {:>9.0} {:>6.2} {:>8.1} {:>6.2} {:>8.1} {:>8.2} {:>6.2} {:>5}",
+                "{:>7} {:<5} {:>6}  {:<17} {:>9.0} {:>8.1} {:>8.1} {:>8.2} {:>5}",
+                setting.members,
                 setting.mode(),
                 setting.window,
-                format!("{subject:?}").to_lowercase(),
+                subject.name(),
                 median.ops_per_s,
-                median.ops_per_s / floor.ops_per_s,
                 median.p50_us,
-                median.p50_us / floor.p50_us,
                 median.p99_us,
                 median.cpu_us_per_op,
-                median.cpu_us_per_op / floor.cpu_us_per_op,
                 median.lost,
             );
         }
     }
 
-    /// Whether in every setting the backend in `Received` mode, which does what the floor does, has
-    /// at least `rate` of its rate, at most `latency` times its p50, and lost nothing.
-    pub(crate) fn within(&self, rate: f64, latency: f64) -> bool {
-        let mut all = true;
-        for (index, row) in self.rows.iter().enumerate() {
-            let setting = row.setting;
-            if self.rows[..index].iter().any(|earlier| earlier.setting == setting) {
-                continue;
-            }
-            let floor = self.median(&setting, Subject::Yardstick);
-            let own = self.median(&setting, Subject::Received);
-            let holds = own.ops_per_s >= rate * floor.ops_per_s
-                && own.p50_us <= latency * floor.p50_us
-                && own.lost == 0;
-            if !holds {
-                let (mode, window) = (setting.mode(), setting.window);
-                println!(
-                    "{mode}, window {window}: below {rate} of the rate or above {latency} times p50"
-                );
-            }
-            all &= holds;
-        }
-        all
+    /// Whether every proposal of the backends had its quorum. A floor sends nothing again.
+    pub(crate) fn lost_nothing(&self) -> bool {
+        self.rows.iter().all(|row| row.subject.is_floor() || row.figures.lost == 0)
     }
 
     pub(crate) fn to_json(&self) -> io::Result<String> {

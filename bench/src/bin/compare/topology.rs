@@ -1,4 +1,4 @@
-//! Three hosts on one bridge, each a network namespace. They go when the value is dropped.
+//! Hosts on one bridge, each a network namespace. They go when the value is dropped.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -29,6 +29,10 @@ impl Topology {
         command
     }
 
+    pub(crate) fn mac(index: u8) -> String {
+        format!("02:00:0a:4e:00:{:02x}", 10 + index)
+    }
+
     fn host(&self, index: u8) -> String {
         format!("{}-{index}", self.prefix)
     }
@@ -47,7 +51,7 @@ impl Topology {
             ip(&format!("netns add {host}"))?;
             ip(&format!(
                 "-n {switch} link add port{index} type veth peer name eth0 address {} netns {host}",
-                mac(index)
+                Self::mac(index)
             ))?;
             ip(&format!("-n {switch} link set port{index} master br0 up"))?;
             ip(&format!("-n {host} addr add {address}/24 dev eth0"))?;
@@ -57,7 +61,7 @@ impl Topology {
         // Neighbours are fixed, so that no run pays for resolving them.
         for from in 0..self.count {
             for to in (0..self.count).filter(|&to| to != from) {
-                let (host, address, mac) = (self.host(from), Self::address(to), mac(to));
+                let (host, address, mac) = (self.host(from), Self::address(to), Self::mac(to));
                 ip(&format!("-n {host} neigh replace {address} lladdr {mac} dev eth0"))?;
             }
         }
@@ -73,10 +77,6 @@ impl Drop for Topology {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
-}
-
-fn mac(index: u8) -> String {
-    format!("02:00:0a:4e:00:{:02x}", 10 + index)
 }
 
 fn ip(arguments: &str) -> io::Result<()> {
