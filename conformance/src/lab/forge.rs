@@ -1,10 +1,15 @@
 //! Frames of the case's own making: a member that the case plays, a liar, a stranger.
 
+use std::time::Duration;
+
 use electrode_transport::wire::{DESTINATION_ALL, FrameKind, HEADER_LEN, Header, flags, tag_frame};
 use electrode_transport::{Ballot, MemberIndex, Slot};
 
 use super::Lab;
 use crate::harness::Origin;
+
+/// How long a frame may take to leave. A harness without a tap shows none that does.
+const LEAVING_MAX: Duration = Duration::from_secs(2);
 
 impl Lab {
     /// A header as `from` would send it to everybody now.
@@ -74,8 +79,15 @@ impl Lab {
         self.say(from, to, header, &body);
     }
 
-    /// The case plays a follower: a truthful acknowledgement through `last`.
+    /// The case plays a follower: a truthful acknowledgement through `last`. So it comes after what it
+    /// acknowledges has left, which may wait for the system to find a neighbour.
     pub(crate) fn say_accepted(&mut self, from: usize, to: usize, ballot: u64, last: u64) {
+        let end = self.now() + LEAVING_MAX;
+        self.look();
+        while self.ledger.is_leaving(self.group, Ballot(ballot), Slot(last)) && self.now() < end {
+            self.advance(super::STEP);
+            self.look();
+        }
         self.ledger.credit(self.group, Ballot(ballot), from, Slot(last));
         self.lie_accepted(from, to, ballot, last);
     }

@@ -26,6 +26,8 @@ struct Held {
 struct Lead {
     node: usize,
     sent: Slot,
+    /// The last slot of a frame that was seen to leave.
+    left: Slot,
     own: Slot,
     told: Slot,
 }
@@ -88,7 +90,8 @@ impl Ledger {
 
     pub(crate) fn leads(&mut self, place: Place, ballot: Ballot, next: Slot) {
         let base = next.prev();
-        let lead = Lead { node: place.0, sent: base, own: Slot::ZERO, told: Slot::ZERO };
+        let (left, own, told) = (base, Slot::ZERO, Slot::ZERO);
+        let lead = Lead { node: place.0, sent: base, left, own, told };
         let before = self.leads.insert((place.1, ballot), lead);
         assert!(before.is_none(), "no-equivocation: ballot {ballot} is led twice");
     }
@@ -229,7 +232,13 @@ impl Ledger {
         }
     }
 
-    fn accept_left(&self, place: Place, header: &Header, body: &[u8]) {
+    /// Whether a leader's frames through this slot were broadcast and not all seen to leave yet.
+    pub(crate) fn is_leaving(&self, group: GroupId, ballot: Ballot, through: Slot) -> bool {
+        let lead = self.leads.get(&(group, ballot));
+        lead.is_some_and(|lead| lead.left < through && through <= lead.sent)
+    }
+
+    fn accept_left(&mut self, place: Place, header: &Header, body: &[u8]) {
         let (node, group) = place;
         let lead = self.leads.get(&(group, header.ballot));
         assert!(
@@ -243,6 +252,9 @@ impl Ledger {
             "no-equivocation: node {node} sends other bytes for slot {} than were broadcast",
             header.first
         );
+        if let Some(lead) = self.leads.get_mut(&(group, header.ballot)) {
+            lead.left = lead.left.max(header.last);
+        }
     }
 
     fn claim_left(&mut self, place: Place, header: &Header, next: Slot) {
