@@ -31,7 +31,7 @@ use crate::options::EbpfOptions;
 use crate::shared::{Shared, attached};
 
 /// Kernels kept at most, in use or not: each has some twenty descriptors and five megabytes.
-const KEPT_MAX: usize = 64;
+const KEPT_MAX: usize = 96;
 
 /// A stock of loaded programs. Whatever is bound from it leaves its programs to it.
 #[derive(Debug, Default)]
@@ -126,4 +126,70 @@ fn clear_ticks(kernel: &mut Kernel) -> Result<(), EbpfError> {
     let zeros = PerCpuValues::try_from(vec![[0; Tick::COUNT]; cpus])
         .map_err(|source| EbpfError::Io { operation: "make a value for each CPU", source })?;
     map.set(0, zeros, 0).map_err(map_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use electrode_ebpf_abi::{Endpoint, NOBODY, Opening, Peer, Seating};
+    use electrode_transport::rules::{Gate, Voters};
+    use electrode_transport::{ClusterId, Incarnation, MEMBERS_MAX, MemberIndex};
+
+    use super::*;
+    use crate::privileged::is_privileged;
+
+    fn nobody() -> Seating {
+        Seating {
+            gate: Gate {
+                cluster: ClusterId(9),
+                incarnation: Incarnation(1),
+                own: MemberIndex(0),
+                members: 0,
+                keyed: 0,
+                reserved: 0,
+            },
+            voters: Voters::default(),
+            change: 0,
+            leader: NOBODY,
+            carrier: NOBODY,
+            reserved: 0,
+            copies: 0,
+            peers: [Peer::default(); MEMBERS_MAX],
+        }
+    }
+
+    /// What is found of programs in which an endpoint has left something.
+    fn used(left: impl FnOnce(&Kernel)) -> std::result::Result<(Kernel, Rings), String> {
+        let settings = Settings {
+            endpoint: Endpoint { body_len_max: 1_380, ..Endpoint::default() },
+            offloads: 0,
+            log_bytes: 1 << 16,
+            notice_bytes: 1 << 16,
+        };
+        let (kernel, rings) = Kernel::load(&settings).expect("the programs load");
+        left(&kernel);
+        let checked = catch_unwind(AssertUnwindSafe(|| check(Shared::new(kernel, rings))));
+        let said = |panic: Box<dyn std::any::Any + Send>| {
+            panic.downcast_ref::<String>().cloned().unwrap_or_default()
+        };
+        Ok(checked.map_err(said)?.expect("the maps are there"))
+    }
+
+    #[test]
+    fn what_was_not_left_clean_is_not_used_again() {
+        if !is_privileged("the stock of programs") {
+            return;
+        }
+        used(|_| {}).expect("nothing was left");
+        let said = used(|kernel| {
+            kernel.desk.sleepers().fetch_add(1, Ordering::SeqCst);
+        });
+        assert!(said.expect_err("one sleeps").contains("counted out"));
+        let said = used(|kernel| {
+            let opening = Opening { id: 5, mode: 0, log_limit: 0, seating: nobody() };
+            kernel.open(3, &opening).expect("the group opens");
+        });
+        assert!(said.expect_err("a group is open").contains("still know"));
+    }
 }

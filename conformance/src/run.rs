@@ -93,7 +93,7 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 #[must_use]
 pub fn main(harness: impl Harness) -> ExitCode {
     let suite = Suite { harness: Arc::new(harness), prefix: String::new(), ran: Arc::default() };
-    run(&[suite])
+    run(&[suite], None)
 }
 
 /// As [`main`], for a backend with several hooks or set-ups: every case on every harness, in their
@@ -105,7 +105,9 @@ pub fn main_of_many(harnesses: Vec<Arc<dyn Harness>>) -> ExitCode {
         let prefix = report::subject(harness.name(), &harness.hook()) + "/";
         Suite { harness, prefix, ran: Arc::default() }
     });
-    run(&suites.collect::<Vec<_>>())
+    // Where clusters take long to set up and to take down it is the system that is waited for.
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    run(&suites.collect::<Vec<_>>(), Some(cpus + 1))
 }
 
 /// One harness with what ran on it.
@@ -115,12 +117,13 @@ struct Suite {
     ran: Arc<Mutex<Vec<Ran>>>,
 }
 
-fn run(suites: &[Suite]) -> ExitCode {
+fn run(suites: &[Suite], threads: Option<usize>) -> ExitCode {
     if std::env::args().any(|argument| argument == "--list-coverage") {
         print!("{}", coverage::table());
         return ExitCode::SUCCESS;
     }
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    args.test_threads = args.test_threads.or(threads);
     let seeds = match Seeds::from_env() {
         Ok(seeds) => seeds,
         Err(why) => {

@@ -22,7 +22,7 @@ struct Setup {
     ipv6: bool,
 }
 
-const SETUPS: [Setup; 8] = [
+const SETUPS: [Setup; 7] = [
     Setup { hook: "tc", hook_of: |_| Some(Hook::Tc), ipv6: false },
     Setup { hook: "xdp-generic", hook_of: |_| Some(Hook::XdpGeneric), ipv6: false },
     Setup { hook: "xdp-native", hook_of: |_| Some(Hook::XdpNative), ipv6: false },
@@ -30,8 +30,8 @@ const SETUPS: [Setup; 8] = [
     Setup { hook: "socket-follows", hook_of: |node| mixed(node), ipv6: false },
     // ... and here kernels acknowledge to a socket that counts.
     Setup { hook: "socket-leads", hook_of: |node| mixed(node + 1), ipv6: false },
+    // The two kinds of XDP run one program, and differ below it alone.
     Setup { hook: "tc-ipv6", hook_of: |_| Some(Hook::Tc), ipv6: true },
-    Setup { hook: "xdp-generic-ipv6", hook_of: |_| Some(Hook::XdpGeneric), ipv6: true },
     Setup { hook: "xdp-native-ipv6", hook_of: |_| Some(Hook::XdpNative), ipv6: true },
 ];
 

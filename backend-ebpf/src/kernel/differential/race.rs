@@ -310,7 +310,7 @@ fn run_round(
     }
     let end = Instant::now() + Duration::from_micros(ballot * 7 % 150);
     while Instant::now() < end {
-        if ballot % 3 == 0 {
+        if ballot.is_multiple_of(3) {
             handle.try_poll_log(&mut batch).map_err(text)?;
             *entries += take(&batch, ballot, held)?;
         }
