@@ -15,7 +15,6 @@ use electrode_transport::{
     AckMode, Capabilities, Counter, EndpointConfig, GroupConfig, GroupId, Result, Stats, Time,
 };
 
-use crate::attach::Attachment;
 use crate::error::EbpfError;
 use crate::hook::Hook;
 use crate::keeper::KernelKeeper;
@@ -26,9 +25,8 @@ use crate::options::EbpfOptions;
 use crate::place::{Place, octets};
 use crate::preflight;
 use crate::shared::{Shared, attached};
+use crate::upkeep::{Site, Upkeep, Warden};
 
-/// How often the tables of neighbours and routes are asked for changes.
-const UPKEEP_NS: u64 = 100_000_000;
 /// How long a datagram may lie in the socket that no program has seen: one by another interface.
 const ASK_SOCKET_NS: u64 = 1_000_000;
 
@@ -36,7 +34,9 @@ const ASK_SOCKET_NS: u64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Programs {
     shared: Arc<Shared>,
-    upkeep: Mutex<Upkeep>,
+    upkeep: Upkeep,
+    /// For groups that are opened; of those that are open the warden reads them.
+    next_hops: Mutex<NextHops>,
     offloads: u32,
     hook: Hook,
     interface: String,
@@ -46,15 +46,6 @@ pub(crate) struct Programs {
     seen: AtomicU64,
     /// When the socket was last asked.
     asked: AtomicU64,
-    next_upkeep: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Upkeep {
-    watch: Watch,
-    next_hops: NextHops,
-    /// Dropping them detaches.
-    attachments: Vec<Attachment>,
 }
 
 impl Programs {
@@ -87,13 +78,20 @@ impl Programs {
         let watch = Watch::open(interface.index)?;
         let next_hops = NextHops::open(interface.index, address.ip())?;
         let attachments =
-            vec![kernel.attach_ingress(&interface, hook)?, kernel.attach_egress(&interface)?];
-        let descriptors = kernel.ring_maps.iter().map(|map| map.fd().as_fd().as_raw_fd()).collect();
-        let shared = Arc::new(Shared::new(kernel, rings));
-        shared.set_attached(attached::INGRESS | attached::EGRESS);
+            [kernel.attach_ingress(&interface, hook)?, kernel.attach_egress(&interface)?];
+        let shared = Arc::new(Shared::new(kernel, rings)?);
+        shared.mark(attached::INGRESS | attached::EGRESS);
+        let packet_len_max = preflight::packet_len_max(address, config);
+        let site = Site { address: address.ip(), packet_len_max };
+        let warden = Warden::new(&shared, site, hook, watch, attachments)?;
+        let upkeep = Upkeep::start(&shared, warden)
+            .map_err(|source| EbpfError::Io { operation: "start a thread", source })?;
+        let rings = shared.kernel.ring_maps.iter().map(|map| map.fd().as_fd().as_raw_fd());
+        let descriptors = [upkeep.mailbox().descriptor()].into_iter().chain(rings).collect();
         Ok(Self {
             shared,
-            upkeep: Mutex::new(Upkeep { watch, next_hops, attachments }),
+            upkeep,
+            next_hops: Mutex::new(next_hops),
             offloads,
             hook,
             interface: interface.name,
@@ -101,7 +99,6 @@ impl Programs {
             nap: Nap::of(options.nap),
             seen: AtomicU64::new(u64::MAX),
             asked: AtomicU64::new(0),
-            next_upkeep: AtomicU64::new(0),
         })
     }
 
@@ -113,7 +110,7 @@ impl Programs {
         }
     }
 
-    #[cfg(feature = "stock")]
+    #[cfg(any(test, feature = "stock"))]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -133,36 +130,25 @@ impl Programs {
         self.shared.kernel.ticks()
     }
 
-    fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
-        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next_hops(&self) -> MutexGuard<'_, NextHops> {
+        self.next_hops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows what changed in the tables of neighbours and routes.
-    fn keep_up(&self, now: Time) {
-        self.next_upkeep.store(now.after_ns(UPKEEP_NS).0, Ordering::Relaxed);
-        let mut upkeep = self.upkeep();
-        match upkeep.watch.poll() {
-            Ok(changes) if !changes.any() => {}
-            Ok(_) => self.reseat_all(&mut upkeep.next_hops),
-            Err(error) => {
-                tracing::warn!(%error, "the kernel's tables are not followed for the moment");
-            }
+    /// Takes in what the warden has found.
+    fn take_findings(&self) {
+        let findings = self.upkeep.mailbox().take();
+        if let Some(index) = findings.interface {
+            self.next_hops().move_to(index);
         }
-    }
-
-    fn reseat_all(&self, next_hops: &mut NextHops) {
         let mut state = self.shared.state();
         for (&number, place) in &mut state.places {
-            let hops = read_hops(next_hops, place);
-            if hops == place.hops {
-                continue;
+            let changed = findings.apply(place);
+            if changed {
+                let seating = place.seating(0, NOBODY);
+                self.shared.insist(|| self.shared.kernel.seat(number, &seating));
             }
-            place.hops = hops;
-            place.choose_carrier();
-            let seating = place.seating(0, NOBODY);
-            self.shared.insist(|| self.shared.kernel.seat(number, &seating));
-            // Without a carrier no frame arms the tally as it leaves: what was sent counts from now.
-            if let Some(lead) = place.leading {
+            // Where no program arms the tally as a frame leaves, what was sent counts from now.
+            if let Some(lead) = place.leading.filter(|_| changed || findings.unarmed) {
                 let vote = u64::from(place.mode == AckMode::Received);
                 let (ballot, last) = (lead.ballot.0, lead.sent.0);
                 let command =
@@ -174,10 +160,7 @@ impl Programs {
 }
 
 fn read_hops(next_hops: &mut NextHops, place: &Place) -> BTreeMap<IpAddr, [u8; 6]> {
-    let own = place.gate.own;
-    let peers = place.membership.members().iter().enumerate();
-    let peers = peers.filter(|(index, _)| *index != usize::from(own.0));
-    match next_hops.read(peers.map(|(_, member)| member.address.ip())) {
+    match next_hops.read(place.peers()) {
         Ok(hops) => {
             hops.into_iter().filter_map(|(peer, hop)| Some((peer, hop.ok()?.mac))).collect()
         }
@@ -205,10 +188,9 @@ impl Accelerator for Programs {
     type Keeper = KernelKeeper;
 
     fn keeper(&self, config: &GroupConfig, gate: Gate) -> Result<KernelKeeper> {
-        let mut upkeep = self.upkeep();
-        let next_hops = &mut upkeep.next_hops;
+        let mut next_hops = self.next_hops();
         KernelKeeper::open(&self.shared, config, gate, |place| {
-            place.hops = read_hops(next_hops, place);
+            place.hops = read_hops(&mut next_hops, place);
         })
     }
 
@@ -225,12 +207,12 @@ impl Accelerator for Programs {
     }
 
     fn urgent_descriptors(&self) -> Vec<RawFd> {
-        // The notice ring is the last of them.
-        self.descriptors.last().copied().into_iter().collect()
+        // The mailbox is the first of them, the notice ring the last.
+        [self.descriptors.first(), self.descriptors.last()].into_iter().flatten().copied().collect()
     }
 
     fn is_ripe(&self) -> bool {
-        self.shared.is_ripe()
+        self.upkeep.mailbox().is_full() || self.shared.is_ripe()
     }
 
     fn harvest(&self, engine: &mut Engine<KernelKeeper>, now: Time) {
@@ -242,8 +224,8 @@ impl Accelerator for Programs {
         for (group, news) in news {
             engine.stir(now, group, news);
         }
-        if now.0 >= self.next_upkeep.load(Ordering::Relaxed) {
-            self.keep_up(now);
+        if self.upkeep.mailbox().is_full() {
+            self.take_findings();
         }
         if self.shared.is_broken() {
             engine.close_all();
@@ -251,13 +233,14 @@ impl Accelerator for Programs {
     }
 
     fn next_upkeep(&self) -> Option<Time> {
-        let upkeep = self.next_upkeep.load(Ordering::Relaxed);
-        Some(Time(self.nap.until().map_or(upkeep, |nap| nap.0.min(upkeep))))
+        self.nap.until()
     }
 
     fn socket_may_have(&self, now: Time) -> bool {
+        // Where no program looks at what arrives, none counts what it lets through.
         let passed = self.shared.kernel.desk.passed();
-        passed != self.seen.load(Ordering::Relaxed)
+        !self.shared.is_attached(attached::INGRESS)
+            || passed != self.seen.load(Ordering::Relaxed)
             || now.0 >= self.asked.load(Ordering::Relaxed) + ASK_SOCKET_NS
     }
 
@@ -273,7 +256,7 @@ impl Accelerator for Programs {
         self.sleepers(doze).fetch_add(1, Ordering::SeqCst);
         let ripe = match doze {
             Doze::Deep => self.is_ripe(),
-            Doze::Nap => self.shared.is_urgent(),
+            Doze::Nap => self.upkeep.mailbox().is_full() || self.shared.is_urgent(),
         };
         if ripe {
             self.rouse(doze);
@@ -314,6 +297,9 @@ impl Accelerator for Programs {
             }
             Err(error) => tracing::warn!(%error, "the programs' counters cannot be read"),
         }
+        let [lost, regained] = self.upkeep.mailbox().counts();
+        into.add(Counter::OffloadLost, lost);
+        into.add(Counter::OffloadRegained, regained);
     }
 
     fn capabilities(&self, mut plain: Capabilities) -> Capabilities {
@@ -326,7 +312,6 @@ impl Accelerator for Programs {
     }
 
     fn close(&self) {
-        self.shared.set_attached(0);
-        self.upkeep().attachments.clear();
+        self.upkeep.stop();
     }
 }

@@ -84,8 +84,8 @@ impl Node {
                 kernel.attach_ingress(&interface, setup.hook).expect("the ingress program"),
                 kernel.attach_egress(&interface).expect("the egress program"),
             ];
-            let shared = Arc::new(Shared::new(kernel, rings));
-            shared.set_attached(attached::INGRESS | attached::EGRESS);
+            let shared = Arc::new(Shared::new(kernel, rings).expect("a descriptor"));
+            shared.mark(attached::INGRESS | attached::EGRESS);
             let mut config = GroupConfig::new(GroupId(5), membership.clone());
             config.mode = AckMode::Received;
             let gate = Gate {

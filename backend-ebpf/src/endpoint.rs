@@ -90,6 +90,11 @@ impl EbpfEndpoint {
         self.inner.close();
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &crate::shared::Shared {
+        self.inner.accelerator().shared()
+    }
+
     /// As [`TransportCore::drive`](electrode_transport::TransportCore::drive), for all groups.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ impl KernelKeeper {
         // Records of the place's last group must not be taken for this one's.
         state.harvest_all();
         shared.kernel.open(place, &opening)?;
+        shared.briefing.follow(place, &opened);
         state.seat(place, opened);
         let view = BoardView { shared: Arc::clone(shared), place, sent: Slot::ZERO, voters };
         Ok(Self { shared: Arc::clone(shared), place, view })
@@ -284,6 +285,7 @@ impl Keeper for KernelKeeper {
         place.gate = change.gate;
         place.membership = change.new.clone();
         place.choose_carrier();
+        self.shared.briefing.follow(self.place, place);
         let leading = place.leading;
         let mut what = seat::MEMBERSHIP;
         if self.acceptor().ballot() != Ballot::NONE {
@@ -348,6 +350,7 @@ impl TallyView for BoardView {
 impl Drop for KernelKeeper {
     fn drop(&mut self) {
         self.shared.insist(|| self.shared.kernel.close_group(self.place));
+        self.shared.briefing.forget(self.place);
         let mut state = self.shared.state();
         state.harvest_all();
         state.unseat(self.place);

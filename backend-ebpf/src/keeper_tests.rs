@@ -336,7 +336,7 @@ fn shared() -> Arc<Shared> {
         notice_bytes: 1 << 16,
     };
     let (kernel, rings) = Kernel::load(&settings).expect("the programs load");
-    Arc::new(Shared::new(kernel, rings))
+    Arc::new(Shared::new(kernel, rings).expect("a descriptor"))
 }
 
 #[test]

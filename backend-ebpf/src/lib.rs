@@ -37,6 +37,8 @@ mod stock;
 mod survey;
 #[cfg(target_os = "linux")]
 mod ticks;
+#[cfg(target_os = "linux")]
+mod upkeep;
 
 pub use hook::{Hook, UnknownHook};
 pub use options::{EbpfOptions, HookChoice};

@@ -106,6 +106,13 @@ impl Place {
         self.charged - self.log.charged() as u64
     }
 
+    /// Everybody else's address.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let own = usize::from(self.gate.own);
+        let members = self.membership.members().iter().enumerate();
+        members.filter(move |(index, _)| *index != own).map(|(_, member)| member.address.ip())
+    }
+
     /// Who gets a broadcast's packet and who a copy of it, as everybody is reachable now.
     pub(crate) fn choose_carrier(&mut self) {
         let mut reachable = MemberSet::EMPTY;

@@ -40,13 +40,17 @@ fn check_mtu(
     address: SocketAddr,
     config: &EndpointConfig,
 ) -> Result<(), EbpfError> {
-    let headers = if address.is_ipv6() { 48 } else { 28 };
-    let needed = config.datagram_len_max + headers;
+    let needed = packet_len_max(address, config);
     if needed > interface.mtu as usize {
         let (interface, mtu) = (interface.name.clone(), interface.mtu);
         return Err(EbpfError::Mtu { interface, mtu, needed });
     }
     Ok(())
+}
+
+/// The longest packet with its IP and UDP headers, in bytes.
+pub(crate) const fn packet_len_max(address: SocketAddr, config: &EndpointConfig) -> usize {
+    config.datagram_len_max + if address.is_ipv6() { 48 } else { 28 }
 }
 
 pub(crate) fn check_kernel(kernel: &KernelFacts) -> Result<(), EbpfError> {

@@ -15,6 +15,7 @@ use electrode_transport::{AckMode, GroupId};
 use crate::error::EbpfError;
 use crate::kernel::{Kernel, Rings};
 use crate::place::Place;
+use crate::upkeep::Briefing;
 
 /// Which of the programs are in place.
 pub(crate) mod attached {
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) kernel: Kernel,
     /// Bits of [`attached`].
     attached: AtomicU32,
+    /// What the warden is told.
+    pub(crate) briefing: Briefing,
     /// A command failed: what the kernel holds can no longer be steered, so nothing may count.
     broken: AtomicBool,
     state: Mutex<State>,
@@ -47,7 +50,11 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(kernel: Kernel, rings: Rings) -> Self {
+    /// # Errors
+    /// [`EbpfError::Io`] if there is no descriptor left.
+    pub(crate) fn new(kernel: Kernel, rings: Rings) -> Result<Self, EbpfError> {
+        let briefing = Briefing::new()
+            .map_err(|source| EbpfError::Io { operation: "make an eventfd", source })?;
         let state = State {
             rings,
             places: BTreeMap::new(),
@@ -56,12 +63,13 @@ impl Shared {
             #[cfg(test)]
             is_hasty: false,
         };
-        Self {
+        Ok(Self {
             kernel,
             attached: AtomicU32::new(0),
+            briefing,
             broken: AtomicBool::new(false),
             state: Mutex::new(state),
-        }
+        })
     }
 
     /// What it was made of, and the places that are still open.
@@ -90,8 +98,14 @@ impl Shared {
         self.attached.load(Ordering::Relaxed) & which != 0
     }
 
-    pub(crate) fn set_attached(&self, which: u32) {
-        self.attached.store(which, Ordering::Relaxed);
+    /// These programs are in place from now on.
+    pub(crate) fn mark(&self, which: u32) {
+        self.attached.fetch_or(which, Ordering::Relaxed);
+    }
+
+    /// These are not. Whoever sees what is put into the warden's mailbox afterwards sees this too.
+    pub(crate) fn unmark(&self, which: u32) {
+        self.attached.fetch_and(!which, Ordering::Relaxed);
     }
 
     pub(crate) fn is_broken(&self) -> bool {

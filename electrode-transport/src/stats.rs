@@ -108,6 +108,10 @@ counters! {
     /// The endpoint runs on another backend than the best of those that were wanted: 1 from the start
     /// if that one could not be opened.
     Fallbacks = "fallbacks",
+    /// Times that a part of the backend in the kernel was found missing: user space does its work.
+    OffloadLost = "offload_lost",
+    /// Times that such a part was put back.
+    OffloadRegained = "offload_regained",
 }
 
 /// A snapshot of an endpoint's counters since it was opened, over all of its groups.

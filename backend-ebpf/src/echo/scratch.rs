@@ -61,7 +61,7 @@ impl Scratch {
         };
         let (mut kernel, rings) = Kernel::load(&settings)?;
         kernel.load_tc(INJECT)?;
-        let open = move |kernel| open(Arc::new(Shared::new(kernel, rings)), own, leader);
+        let open = move |kernel| open(Arc::new(Shared::new(kernel, rings)?), own, leader);
         Ok((kernel, open))
     }
 

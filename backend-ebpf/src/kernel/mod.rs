@@ -3,8 +3,10 @@
 mod control;
 #[cfg(test)]
 mod differential;
+mod link;
 mod load;
 mod mapped;
 mod ring;
 
+pub(crate) use link::{Link, LinkPlace};
 pub(crate) use load::{CATCH, IN_TC, IN_XDP, Kernel, OUT_TC, Rings, Settings};

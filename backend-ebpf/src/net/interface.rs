@@ -81,19 +81,8 @@ impl Interface {
     /// [`EbpfError::AddressNotLocal`]; [`EbpfError::Netlink`] if the kernel's tables cannot be read.
     pub fn of_address(address: IpAddr) -> Result<Self, EbpfError> {
         let mut requests = open()?;
-        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let answers = requests
-            .ask(Shape::Dump, &question)
-            .map_err(|source| EbpfError::Netlink { operation: "list the addresses", source })?;
-        let index = answers
-            .iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewAddress(entry) => Some(entry),
-                _ => None,
-            })
-            .filter(|entry| own_address(entry) == Some(address))
-            .map(|entry| entry.header.index)
-            .min()
+        let index = index_of_address(&mut requests, address, None)
+            .map_err(|source| EbpfError::Netlink { operation: "list the addresses", source })?
             .ok_or(EbpfError::AddressNotLocal { address })?;
         Self::read(&mut requests, index).map_err(|source| missing(source, &index.to_string()))
     }
@@ -206,6 +195,23 @@ impl Interface {
         }
         interface
     }
+}
+
+/// Which interface has the address: the preferred one if it has it, else the one with the lowest index.
+pub(crate) fn index_of_address(
+    requests: &mut Requests,
+    address: IpAddr,
+    preferred: Option<u32>,
+) -> io::Result<Option<u32>> {
+    let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let answers = requests.ask(Shape::Dump, &question)?;
+    let indices = answers.iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewAddress(entry) if own_address(entry) == Some(address) => {
+            Some(entry.header.index)
+        }
+        _ => None,
+    });
+    Ok(indices.min_by_key(|&index| (Some(index) != preferred, index)))
 }
 
 /// All that the kernel says of one link, without the counters.

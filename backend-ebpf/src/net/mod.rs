@@ -17,7 +17,7 @@ mod watch;
 
 pub(crate) use ethtool::{Ethtool, Feature};
 pub use interface::{Interface, InterfaceKind};
-pub(crate) use interface::{ask_link, transmitted};
+pub(crate) use interface::{ask_link, index_of_address, transmitted};
 pub use next_hops::{NextHop, NextHops, Unreachable};
 pub(crate) use request::{Requests, Shape};
 pub use watch::{Changes, LinkState, Watch};

@@ -102,6 +102,11 @@ impl NextHops {
         Ok(Self { requests, interface, source })
     }
 
+    /// From now on for frames that leave by another interface of the same network namespace.
+    pub(crate) const fn move_to(&mut self, interface: u32) {
+        self.interface = interface;
+    }
+
     /// The next hop of each peer, or why there is none. Takes a question to the kernel for each peer
     /// and one for the neighbours.
     ///

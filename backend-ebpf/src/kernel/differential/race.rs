@@ -96,7 +96,7 @@ fn load(object: Option<&[u8]>) -> Arc<Shared> {
     let (mut kernel, rings) = loaded.expect("the programs load");
     kernel.load_xdp(IN_XDP).expect("the program loads");
     kernel.load_tc(IN_TC).expect("the program loads");
-    Arc::new(Shared::new(kernel, rings))
+    Arc::new(Shared::new(kernel, rings).expect("a descriptor"))
 }
 
 fn member(shared: &Arc<Shared>) -> GroupHandle<Desk> {
