@@ -25,6 +25,8 @@ mod event;
 mod guard;
 mod mailbox;
 mod pause;
+#[cfg(test)]
+mod tests;
 mod warden;
 
 use std::io;
