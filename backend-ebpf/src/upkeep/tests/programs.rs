@@ -89,8 +89,13 @@ fn frames_let_go_before_a_detached_program_is_missed_get_their_quorum() {
         load.next = Instant::now();
         load.turn(true);
         assert_eq!(load.quorum() + 1, load.sent);
+        // Nor does the program come back to do it for what is sent again: it has no place now.
+        load.ip(0, "link set dev eth0 mtu 1300");
         load.settle();
-        load.lost_and_regained(0, round);
+        assert!(!load.nodes[0].can().kernel_broadcast, "user space has done it alone");
+        load.ip(0, "link set dev eth0 mtu 1500");
+        load.until("it is put back", |load| load.nodes[0].can().kernel_broadcast);
+        assert!(load.nodes[0].count(Counter::OffloadLost) >= round);
     }
     load.finish();
 }
