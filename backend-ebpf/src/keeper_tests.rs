@@ -367,3 +367,47 @@ fn the_kernels_keeper_does_as_the_local_one() {
     assert!(!shared.is_broken(), "every command was run");
     assert!(shared.state().places.is_empty(), "every group has left its place");
 }
+
+#[test]
+fn closing_a_place_twice_leaves_its_old_group_alone() {
+    if !is_privileged("closing a place twice") {
+        return;
+    }
+    let shared = shared();
+    let kernel = &shared.kernel;
+    let opening = electrode_ebpf_abi::Opening {
+        id: GROUP.0,
+        mode: AckMode::Received as u32,
+        log_limit: 1 << 20,
+        seating: electrode_ebpf_abi::Seating {
+            gate: electrode_transport::rules::Gate {
+                cluster: ClusterId(9),
+                incarnation: Incarnation(1),
+                own: MemberIndex(0),
+                members: 1,
+                keyed: 0,
+                reserved: 0,
+            },
+            voters: electrode_transport::rules::Voters::default(),
+            change: electrode_ebpf_abi::seat::MEMBERSHIP,
+            leader: electrode_ebpf_abi::NOBODY,
+            carrier: electrode_ebpf_abi::NOBODY,
+            reserved: 0,
+            copies: 0,
+            peers: [electrode_ebpf_abi::Peer::default(); 32],
+        },
+    };
+    let found = || {
+        let map = kernel.ebpf.map("el_places").expect("the map of places");
+        let map: aya::maps::HashMap<_, u32, u32> = map.try_into().expect("a hash of words");
+        map.get(&GROUP.0, 0).ok()
+    };
+    assert_eq!(kernel.open(3, &opening).expect("it opens"), 1);
+    assert_eq!(kernel.close_group(3).expect("it closes"), 1);
+    assert_eq!(found(), None);
+    assert_eq!(kernel.open(4, &opening).expect("it opens elsewhere"), 1);
+    assert_eq!(kernel.close_group(3).expect("a second time"), 1);
+    assert_eq!(found(), Some(4), "the group is open at its new place");
+    assert_eq!(kernel.close_group(4).expect("it closes"), 1);
+    assert_eq!(found(), None);
+}

@@ -60,7 +60,9 @@ impl Model {
         group.is_open = false;
         group.acceptor = Acceptor::new(AckMode::Persisted);
         group.tally = idle();
-        self.ids.remove(&group.id);
+        if self.ids.get(&group.id) == Some(&place) {
+            self.ids.remove(&group.id);
+        }
         1
     }
 }
