@@ -227,13 +227,14 @@ impl Accelerator for Programs {
         if self.upkeep.mailbox().is_full() {
             self.take_findings();
         }
-        if self.shared.is_broken() {
-            engine.close_all();
+        if let Some((reason, why)) = self.shared.failure() {
+            engine.fail("ebpf", reason, why);
         }
     }
 
+    /// At once if the endpoint is broken: whoever sleeps or only drives must hear of it.
     fn next_upkeep(&self) -> Option<Time> {
-        self.nap.until()
+        if self.shared.is_broken() { Some(Time(1)) } else { self.nap.until() }
     }
 
     fn socket_may_have(&self, now: Time) -> bool {

@@ -5,12 +5,12 @@
 //! because the accelerator and the keepers are owned apart.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use electrode_ebpf_abi::{Command, GROUPS_MAX, Notice, Op, Record, news};
 use electrode_transport::engine::News;
-use electrode_transport::{AckMode, GroupId};
+use electrode_transport::{AckMode, GroupId, Obstacle};
 
 use crate::error::EbpfError;
 use crate::kernel::{Kernel, Rings};
@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     attached: AtomicU32,
     /// What the warden is told.
     pub(crate) briefing: Briefing,
-    /// A command failed: what the kernel holds can no longer be steered, so nothing may count.
-    broken: AtomicBool,
+    /// A command failed: what the kernel holds can no longer be steered, so nothing may count. Why.
+    broken: OnceLock<(Obstacle, String)>,
     state: Mutex<State>,
 }
 
@@ -67,7 +67,7 @@ impl Shared {
             kernel,
             attached: AtomicU32::new(0),
             briefing,
-            broken: AtomicBool::new(false),
+            broken: OnceLock::new(),
             state: Mutex::new(state),
         })
     }
@@ -109,7 +109,13 @@ impl Shared {
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.broken.get().is_some()
+    }
+
+    /// Why the endpoint is broken, if it is, and what to do about it.
+    pub(crate) fn failure(&self) -> Option<(Obstacle, String)> {
+        let (reason, why) = self.broken.get()?;
+        Some((*reason, format!("{why}; the endpoint has closed: bind it anew")))
     }
 
     /// Runs a command. If the kernel does not, the answer is zero, which no command's is, and the
@@ -126,7 +132,7 @@ impl Shared {
                 Ok(answer) => return answer,
                 Err(error) if attempt == ATTEMPTS => {
                     tracing::error!(%error, "the kernel runs no commands: the endpoint falls silent");
-                    self.broken.store(true, Ordering::Relaxed);
+                    let _ = self.broken.set((error.obstacle(), error.in_full()));
                 }
                 Err(_) => std::thread::yield_now(),
             }

@@ -240,7 +240,7 @@ impl<A: Accelerator> Core<A> {
         }
         let mut state = self.state();
         if state.engine.is_closed() {
-            return Err(TransportError::Closed);
+            return Err(state.engine.ended());
         }
         let engine = &mut state.engine;
         if received > 0 {
@@ -343,7 +343,7 @@ impl<A: Accelerator> Core<A> {
     ) -> Result<Option<Option<Duration>>> {
         let state = self.state();
         if state.engine.is_closed() {
-            return Err(TransportError::Closed);
+            return Err(state.engine.ended());
         }
         let now = self.now();
         let limit = max.map(|max| now.after_ns(u64::try_from(max.as_nanos()).unwrap_or(u64::MAX)));

@@ -216,7 +216,7 @@ pub enum TransportError {
         /// What the system said.
         source: io::Error,
     },
-    /// The backend that was asked for cannot run here.
+    /// The backend that was asked for cannot run here, or cannot any more: then its endpoint is closed.
     #[error("the {backend} backend is not available: {why}")]
     Unavailable {
         /// Which.

@@ -24,6 +24,7 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::string::String;
 
 pub use handle::{GroupHandle, Host};
 pub use keeper::{Keeper, Leading, Reseating, TallyView};
@@ -38,6 +39,7 @@ use crate::config::{EndpointConfig, GroupConfig};
 use crate::contract::Result;
 use crate::error::{ConfigError, TransportError};
 use crate::ident::{GroupId, Time};
+use crate::obstacle::Obstacle;
 use crate::rules::{AckMode, Gate};
 use crate::stats::{Counter, Stats};
 use crate::wire::{FrameKind, Header, WireError};
@@ -114,6 +116,19 @@ pub struct News {
     pub probe: bool,
 }
 
+/// Which backend failed, and why.
+type Failure = (&'static str, Obstacle, String);
+
+#[cold]
+fn ended(failure: Option<&Failure>) -> TransportError {
+    match failure {
+        Some((backend, reason, why)) => {
+            TransportError::Unavailable { backend, reason: *reason, why: why.clone() }
+        }
+        None => TransportError::Closed,
+    }
+}
+
 /// One endpoint's state for all of its groups, whose rules' state is with `K`.
 #[derive(Debug)]
 pub struct Engine<K: Keeper = LocalKeeper> {
@@ -123,6 +138,8 @@ pub struct Engine<K: Keeper = LocalKeeper> {
     /// No timer is due before this. A lower bound: it may be early, never late.
     next_timeout: Option<Time>,
     closed: bool,
+    /// Which backend closed it, and why, if no caller did.
+    failure: Option<Failure>,
 }
 
 impl Engine {
@@ -155,6 +172,7 @@ impl<K: Keeper> Engine<K> {
             epochs: 0,
             next_timeout: None,
             closed: false,
+            failure: None,
         })
     }
 
@@ -163,14 +181,14 @@ impl<K: Keeper> Engine<K> {
     ///
     /// # Errors
     /// [`ConfigError`] as [`GroupConfig::validate`], or [`ConfigError::GroupOpen`];
-    /// [`TransportError::Closed`] on a closed endpoint; and those of `keeper`.
+    /// [`ended`](Self::ended) on a closed endpoint; and those of `keeper`.
     pub fn open_with(
         &mut self,
         config: GroupConfig,
         keeper: impl FnOnce(&GroupConfig, Gate) -> Result<K>,
     ) -> Result<GroupKey> {
         if self.closed {
-            return Err(TransportError::Closed);
+            return Err(self.ended());
         }
         config.validate(&self.io.config)?;
         let (group, mode) = (config.group, config.mode);
@@ -211,6 +229,19 @@ impl<K: Keeper> Engine<K> {
         self.next_timeout = None;
     }
 
+    /// As [`close_all`](Self::close_all), by the backend itself: it can no longer work. From now on every
+    /// call says why ([`TransportError::Unavailable`]).
+    pub fn fail(&mut self, backend: &'static str, reason: Obstacle, why: String) {
+        self.failure.get_or_insert((backend, reason, why));
+        self.close_all();
+    }
+
+    /// What calls on a closed endpoint end with: [`TransportError::Closed`], or why the backend failed.
+    #[must_use]
+    pub fn ended(&self) -> TransportError {
+        ended(self.failure.as_ref())
+    }
+
     /// Wakes every waiting task, to look again: for a backend whose driver has ended under them.
     pub fn wake_all(&mut self) {
         for (_, group) in self.groups.values_mut() {
@@ -231,7 +262,7 @@ impl<K: Keeper> Engine<K> {
     fn group(&mut self, key: GroupKey) -> Result<(&mut Group<K>, &mut Io)> {
         match self.groups.get_mut(&key.group) {
             Some((epoch, group)) if *epoch == key.epoch => Ok((group, &mut self.io)),
-            _ => Err(TransportError::Closed),
+            _ => Err(ended(self.failure.as_ref())),
         }
     }
 
