@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::bench::{Bench, Found, now};
 use super::draw::Draw;
-use super::model::{Group, Model, Step};
+use super::model::{Group, Model, Seen, Step};
 use crate::kernel::mapped::Mapped;
 
 /// How often the counters are read when nobody looks for a step: each reading is a system call.
@@ -68,7 +68,7 @@ pub(super) fn simulate(
         let step = draw.step(&mut dice, &model);
         let is_last = number + 1 == steps;
         let counts = is_close || is_last || number % TICKS_EVERY == 0;
-        take(bench, &mut model, &step, counts).map_err(|what| {
+        take(bench, &mut model, &step, counts).map(drop).map_err(|what| {
             let hint = "ELECTRODE_SEED runs it alone and compares the counters at every step";
             Difference(format!("{name}, seed {seed}, step {number}: {what}\n{step:?}\n({hint})"))
         })?;
@@ -77,7 +77,13 @@ pub(super) fn simulate(
     Ok(())
 }
 
-fn take(bench: &mut Bench, model: &mut Model, step: &Step, counts: bool) -> Result<(), String> {
+/// Takes a step on both sides and compares all that can be seen of them; with `counts` the counters too.
+pub(super) fn take(
+    bench: &mut Bench,
+    model: &mut Model,
+    step: &Step,
+    counts: bool,
+) -> Result<Seen, String> {
     let mut found = Found::default();
     let before = now();
     let seen = bench.take(step, &mut found).map_err(|error| format!("{error:?}"))?;
@@ -111,7 +117,7 @@ fn take(bench: &mut Bench, model: &mut Model, step: &Step, counts: bool) -> Resu
         let ticks = bench.ticks().map_err(|error| format!("{error:?}"))?;
         count(&ticks, &model.ticks)?;
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// The word of an acceptor that says when its leader was heard.

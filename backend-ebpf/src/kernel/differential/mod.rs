@@ -7,6 +7,7 @@
 mod bench;
 mod compare;
 mod draw;
+mod extremes;
 mod loads;
 mod model;
 mod mutants;

@@ -11,6 +11,8 @@ use electrode_transport::{MemberIndex, Slot};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
+pub(super) use spoil::options;
+
 use super::model::{Bytes, Group, Hook, Model, PLACES, Step};
 
 /// A lease that outlives the test: a hundred years from the machine's start.

@@ -68,7 +68,7 @@ fn relength(dice: &mut ChaCha8Rng, packet: &mut [u8], at: usize) {
 }
 
 /// IPv4 options, or an IPv6 extension header: the lengths are right.
-fn options(packet: &mut Vec<u8>, is_ipv6: bool) {
+pub(in super::super) fn options(packet: &mut Vec<u8>, is_ipv6: bool) {
     let (at, more): (usize, &[u8]) =
         if is_ipv6 { (54, &[17, 0, 1, 4, 0, 0, 0, 0]) } else { (34, &[1, 1, 1, 0]) };
     packet.splice(at..at, more.iter().copied());
