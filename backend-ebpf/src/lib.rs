@@ -11,6 +11,8 @@ mod echo;
 mod endpoint;
 #[cfg(target_os = "linux")]
 mod error;
+#[cfg(all(test, target_os = "linux"))]
+mod fault_tests;
 mod hook;
 #[cfg(target_os = "linux")]
 mod keeper;

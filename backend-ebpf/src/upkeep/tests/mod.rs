@@ -19,10 +19,11 @@ use electrode_transport::{
 };
 
 use crate::attach::Attachment;
-use crate::endpoint::{EbpfEndpoint, EbpfOptions};
+use crate::endpoint::EbpfEndpoint;
+use crate::hook::Hook;
 use crate::kernel::{IN_TC, IN_XDP, Link, OUT_TC};
+use crate::options::EbpfOptions;
 use crate::shared::Shared;
-use crate::survey::Hook;
 
 const PORT: u16 = 7_400;
 const BALLOT: Ballot = Ballot(3);
@@ -47,7 +48,7 @@ impl Node {
         let address = host.address(setup.ipv6, PORT);
         let mut config = EndpointConfig::new(ClusterId(9), NodeId(index as u64 + 1), address);
         config.datagram_len_max = 1_400;
-        let options = EbpfOptions { hook: setup.hook, ..EbpfOptions::default() };
+        let options = EbpfOptions { hook: setup.hook.into(), ..EbpfOptions::default() };
         let endpoint = host.within(|| EbpfEndpoint::bind(config, options));
         let endpoint = endpoint.expect("the namespace").expect("the programs work here");
         let mut config = GroupConfig::new(GroupId(5), membership.clone());
