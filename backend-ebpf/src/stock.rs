@@ -169,7 +169,8 @@ mod tests {
         };
         let (kernel, rings) = Kernel::load(&settings).expect("the programs load");
         left(&kernel);
-        let checked = catch_unwind(AssertUnwindSafe(|| check(Shared::new(kernel, rings))));
+        let shared = Shared::new(kernel, rings).expect("an eventfd");
+        let checked = catch_unwind(AssertUnwindSafe(|| check(shared)));
         let said = |panic: Box<dyn std::any::Any + Send>| {
             panic.downcast_ref::<String>().cloned().unwrap_or_default()
         };
