@@ -1,7 +1,10 @@
 //! Putting the programs in place. Every attachment is a link that ends with its descriptor, so a
-//! process that dies leaves nothing behind.
+//! process that dies leaves nothing behind that it has not pinned.
 
-use aya::programs::links::FdLink;
+use std::path::Path;
+
+use aya::pin::PinError;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
@@ -12,10 +15,22 @@ use crate::kernel::{CATCH, IN_TC, IN_XDP, Kernel, OUT_TC};
 use crate::net::Interface;
 use crate::survey::xdp_occupants;
 
-/// A program in its place, as long as this lives.
+/// A program in its place, as long as this lives, or as it is pinned.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    _link: FdLink,
+    link: FdLink,
+}
+
+impl Attachment {
+    /// Makes it outlive this process, until the pin is removed.
+    pub(crate) fn pin(self, path: &Path) -> Result<Self, PinError> {
+        Ok(Self { link: self.link.pin(path)?.into() })
+    }
+
+    /// One that an earlier process pinned.
+    pub(crate) fn found(path: &Path) -> Result<Self, LinkError> {
+        Ok(Self { link: PinnedLink::from_pin(path)?.into() })
+    }
 }
 
 impl Kernel {
@@ -41,7 +56,7 @@ impl Kernel {
         let link: XdpLink = program.take_link(id).map_err(failed)?;
         // An attachment that is no link would outlive this process: it is undone at once.
         let link = FdLink::try_from(link).map_err(|_| EbpfError::NoLink { hook })?;
-        Ok(Attachment { _link: link })
+        Ok(Attachment { link })
     }
 
     /// Puts the egress program in place.
@@ -75,7 +90,7 @@ impl Kernel {
         let link = program.take_link(id).map_err(failed)?;
         let hook = Hook::XdpNative;
         let link = FdLink::try_from(link).map_err(|_| EbpfError::NoLink { hook })?;
-        Ok(Attachment { _link: link })
+        Ok(Attachment { link })
     }
 
     fn attach_tc(
@@ -91,7 +106,7 @@ impl Kernel {
         let id = program.attach_with_options(&interface.name, kind, options).map_err(failed)?;
         let link: SchedClassifierLink = program.take_link(id).map_err(failed)?;
         let link = FdLink::try_from(link).map_err(|_| EbpfError::NoLink { hook: Hook::Tc })?;
-        Ok(Attachment { _link: link })
+        Ok(Attachment { link })
     }
 }
 

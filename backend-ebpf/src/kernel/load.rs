@@ -8,8 +8,10 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use electrode_ebpf_abi::{Board, Desk, Endpoint, GROUPS_MAX, Tick};
 
 use super::mapped::Mapped;
+use super::objects::Objects;
 use super::ring::Ring;
 use crate::error::EbpfError;
+use crate::pin::Pins;
 
 /// The programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../objects/electrode.bpf.o");
@@ -28,11 +30,13 @@ pub(crate) struct Settings {
 /// The programs and maps of one endpoint. They end with it, unless pinned.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) ebpf: Ebpf,
+    pub(crate) ebpf: Objects,
     pub(crate) boards: Mapped<Board>,
     pub(crate) desk: Mapped<Desk>,
     /// Kept for their descriptors, which become readable on a wake-up.
     pub(crate) ring_maps: Vec<MapData>,
+    /// Where all of this is pinned, if it is.
+    pub(crate) pins: Option<Pins>,
 }
 
 /// The consumers' side of the rings, apart: whoever reads them needs them alone.
@@ -83,7 +87,8 @@ impl Kernel {
         ring_maps.push(notices);
         let boards = map_array(&mut ebpf, "el_boards", GROUPS_MAX as usize)?;
         let desk = map_array(&mut ebpf, "el_desk", 1)?;
-        let mut kernel = Self { ebpf, boards, desk, ring_maps };
+        let ebpf = Objects::Loaded(Box::new(ebpf));
+        let mut kernel = Self { ebpf, boards, desk, ring_maps, pins: None };
         for name in [CONTROL, SEAT] {
             kernel.load_xdp(name)?;
         }
