@@ -31,6 +31,8 @@
 //! | `electrode_backpressure_total` | | broadcasts turned away by a full window |
 //! | `electrode_syscalls_total` | `operation` | system calls that `send` or `receive` |
 //! | `electrode_fallbacks_total` | | opened on sockets although the kernel was wanted |
+//! | `electrode_offload_lost_total` | | a program was found to be in its place no longer |
+//! | `electrode_offload_regained_total` | | and was put back |
 //! | `electrode_ebpf_packets_total` | `verdict` | what arrived at the interface, other traffic too, each packet once: `stored`, `pass_bystander` ... |
 //! | `electrode_ebpf_packets_seen_total` | | the sum of those, counted apart |
 //! | `electrode_ebpf_events_total` | `event` | `left`, `copies`, `copy_failed`, `reply_failed`, `notice_lost` |
@@ -52,6 +54,8 @@ const REPLIES_DROPPED: &str = "electrode_replies_dropped_total";
 const BACKPRESSURE: &str = "electrode_backpressure_total";
 const SYSCALLS: &str = "electrode_syscalls_total";
 const FALLBACKS: &str = "electrode_fallbacks_total";
+const OFFLOAD_LOST: &str = "electrode_offload_lost_total";
+const OFFLOAD_REGAINED: &str = "electrode_offload_regained_total";
 const PACKETS: &str = "electrode_ebpf_packets_total";
 const PACKETS_SEEN: &str = "electrode_ebpf_packets_seen_total";
 const EVENTS: &str = "electrode_ebpf_events_total";
@@ -68,6 +72,8 @@ pub fn describe() {
         (BACKPRESSURE, "Broadcasts turned away by a full window."),
         (SYSCALLS, "System calls that sent or received."),
         (FALLBACKS, "Whether the endpoint runs on sockets although the kernel was wanted."),
+        (OFFLOAD_LOST, "Times that a program was found to be in its place no longer."),
+        (OFFLOAD_REGAINED, "Times that a program was put back in its place."),
         (PACKETS, "Packets that the ingress program saw, by verdict."),
         (PACKETS_SEEN, "Packets that the ingress program saw."),
         (EVENTS, "What the kernel programs did beside judging packets."),
