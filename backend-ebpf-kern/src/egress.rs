@@ -16,7 +16,8 @@ use crate::reply::{fold, sum_words};
 pub fn handle(skb: Skb) {
     // SAFETY: the context that the kernel called with.
     if unsafe { (*skb.0).mark } == OWN_MARK {
-        // A copy, or a reply. SAFETY: as above. Nobody after us needs to see it.
+        // A copy, or a reply: nobody after us needs to see the mark.
+        // SAFETY: as above.
         unsafe { (*skb.0).mark = 0 };
         return;
     }

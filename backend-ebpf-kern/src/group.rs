@@ -136,7 +136,9 @@ pub fn wake_flag(is_urgent: bool) -> u64 {
     const NO_WAKEUP: u64 = 1;
     const FORCE_WAKEUP: u64 = 2;
     let Some(desk) = el_desk.get_ptr_mut(0) else { return FORCE_WAKEUP };
-    let mut sleepers = fetch_add(unsafe { &raw mut (*desk).asleep }, 0);
+    // SAFETY: a word of the desk, which lives as long as the program runs.
+    let asleep = unsafe { &raw mut (*desk).asleep };
+    let mut sleepers = fetch_add(asleep, 0);
     if is_urgent {
         // SAFETY: a word that user space writes whole; read after the operation above.
         sleepers |= unsafe { (&raw const (*desk).napping).read_volatile() };
@@ -149,7 +151,8 @@ pub fn wake_flag(is_urgent: bool) -> u64 {
 pub fn note_passed() {
     if let Some(desk) = el_desk.get_ptr_mut(0) {
         // SAFETY: a word of the desk, which lives as long as the program runs.
-        fetch_add(unsafe { &raw mut (*desk).passed }, 1);
+        let passed = unsafe { &raw mut (*desk).passed };
+        fetch_add(passed, 1);
     }
 }
 
