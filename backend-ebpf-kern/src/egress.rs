@@ -157,7 +157,7 @@ fn readdress(skb: Skb, to: &Peer) -> Option<()> {
         crate::packet::set_word(start, headers - UDP + 2, u16::from_ne_bytes(to.port));
         if !is_ipv6() {
             crate::packet::set_word(start, 24, 0);
-            let sum = !fold(sum_words(start, ETHERNET, IPV4 / 2));
+            let sum = !fold(sum_words(start, ETHERNET, IPV4 / 2).into());
             crate::packet::set_word(start, 24, sum);
         }
     }

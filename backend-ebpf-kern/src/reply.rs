@@ -38,7 +38,7 @@ pub fn turn<P: Packet>(packet: P, header: &Header) -> bool {
             set_word(start, 16, ((IPV4 + UDP + HEADER_LEN) as u16).to_be());
             set_word(start, 22, 17 << 8 | 64);
             set_word(start, 24, 0);
-            set_word(start, 24, !fold(sum_words(start, ETHERNET, IPV4 / 2)));
+            set_word(start, 24, !fold(sum_words(start, ETHERNET, IPV4 / 2).into()));
         }
         let sealed = word(start, udp + 6) != 0;
         let mut sum = sum_words(start, first, 2 * count) + sum_words(start, udp, 3);
@@ -76,19 +76,20 @@ fn checksum(sum: u32, words: &[u64; HEADER_WORDS]) -> u16 {
         total += (word & 0xffff_ffff) + (word >> 32);
     }
     let total = (total & 0xffff_ffff) + (total >> 32);
-    let folded = !fold(((total & 0xffff) + (total >> 16)) as u32);
+    let folded = !fold(total);
     // Zero on the wire would say that there is none (RFC 768).
     if folded == 0 && !broken!("no_checksum") { 0xffff } else { folded }
 }
 
-/// One's complement to 16 bits. Twice is not enough for every sum that arrives here.
+/// One's complement to 16 bits, of a sum below 2^34.
 #[inline(always)]
-pub fn fold(sum: u32) -> u16 {
+pub fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     if broken!("folded_once") {
         return sum as u16;
     }
     let sum = (sum & 0xffff) + (sum >> 16);
+    // A sum of 33 bits may carry once more.
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
