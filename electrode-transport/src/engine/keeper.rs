@@ -13,7 +13,8 @@ use crate::membership::Membership;
 use crate::rules::{Acceptor, ArmError, Gate, Proposal, Tally, TallyVerdict, Verdict, Voters};
 
 /// Keeps the state of both rules, and the log between acceptance and `poll_log`, for one group.
-/// Dropping it ends the group: nothing is accepted or counted for it any more.
+/// Dropping it ends the group: nothing is accepted or counted for it any more. Only a keeper whose state
+/// is meant to outlive its process leaves the group as it is, unless [`end`](Self::end) came first.
 ///
 /// Every call happens under the engine's lock. A keeper whose state others change too (a kernel)
 /// makes each call one atomic step of that state.
@@ -116,6 +117,15 @@ pub trait Keeper: Debug + Send + 'static {
 
     /// Another membership is in force.
     fn reseat(&mut self, change: &Reseating<'_>);
+
+    /// The highest ballot that this member led in an earlier life, of a keeper whose state outlives a
+    /// process: it is not led again. Asked for once, before anything else.
+    fn led(&self) -> Ballot {
+        Ballot::NONE
+    }
+
+    /// The library closes the group: the keeper is dropped next, and nothing of the group is left.
+    fn end(&mut self) {}
 
     /// The state, if it is in this process: only what is broken on purpose (feature `mutants`)
     /// reaches past the rules.

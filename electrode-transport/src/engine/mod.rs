@@ -177,7 +177,8 @@ impl<K: Keeper> Engine<K> {
     }
 
     /// Opens a group with the keeper that `keeper` makes, once everything else is known to be right:
-    /// of the group's configuration, and of what frames must match to reach its rules.
+    /// of the group's configuration, and of what frames must match to reach its rules. What the keeper
+    /// brings from an earlier life goes on: whom it follows, and what it must not lead again.
     ///
     /// # Errors
     /// [`ConfigError`] as [`GroupConfig::validate`], or [`ConfigError::GroupOpen`];
@@ -213,9 +214,11 @@ impl<K: Keeper> Engine<K> {
         }
         if self.groups.get(&key.group).is_some_and(|(epoch, _)| *epoch == key.epoch)
             && let Some((_, mut group)) = self.groups.remove(&key.group)
-            && !self.io.mutation.is(Mutant::CloseWakesNobody)
         {
-            group.fire_all(&mut self.io);
+            group.end();
+            if !self.io.mutation.is(Mutant::CloseWakesNobody) {
+                group.fire_all(&mut self.io);
+            }
         }
     }
 

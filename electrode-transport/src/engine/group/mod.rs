@@ -24,7 +24,7 @@ use crate::error::{ConfigError, TransportError};
 use crate::ident::{Ballot, MEMBERS_MAX, MemberIndex, NodeId, Slot, Time};
 use crate::log::{FenceToken, Fenced, LogBatch};
 use crate::membership::Membership;
-use crate::rules::ArmError;
+use crate::rules::{Acceptor, ArmError};
 use crate::stats::Counter;
 use crate::wire::FrameKind;
 
@@ -48,11 +48,11 @@ pub(crate) struct Group<K> {
 impl<K: Keeper> Group<K> {
     pub(crate) fn new(config: GroupConfig, seat: Seat, keeper: K) -> Self {
         Self {
+            leader: None,
+            followed: followed(&keeper.acceptor(), &seat),
+            led: keeper.led(),
             seat,
             keeper,
-            leader: None,
-            followed: NodeId(0),
-            led: Ballot::NONE,
             observed: Ballot::NONE,
             inbox: Inbox::new(config.inbox_messages),
             wakers: Wakers::default(),
@@ -238,6 +238,11 @@ impl<K: Keeper> Group<K> {
         self.wakers.fire(Interest::Window, &mut io.wakes);
     }
 
+    /// As [`Keeper::end`].
+    pub(crate) fn end(&mut self) {
+        self.keeper.end();
+    }
+
     pub(crate) fn fire_all(&mut self, io: &mut Io) {
         self.wakers.fire_all(&mut io.wakes);
     }
@@ -288,6 +293,12 @@ impl<K: Keeper> Group<K> {
             .chain(self.roll_call(io))
             .min()
     }
+}
+
+/// Whom a keeper that comes from an earlier life follows, or last followed.
+fn followed(acceptor: &Acceptor, seat: &Seat) -> NodeId {
+    let leader = acceptor.has_followed(acceptor.fence()).then(|| acceptor.leader());
+    leader.and_then(|index| seat.membership.member(index)).map_or(NodeId(0), |leader| leader.id)
 }
 
 /// Where each of the new members sat; a broken engine thinks that places are people.
