@@ -63,7 +63,7 @@ fn fall_back(options: &Options) -> Result<Opened> {
 /// The endpoint, and where its programs are.
 #[cfg(all(feature = "ebpf", target_os = "linux"))]
 pub(crate) fn ebpf(options: &Options) -> Result<(Opened, String)> {
-    let endpoint = crate::EbpfEndpoint::bind(options.endpoint.clone(), options.ebpf)?;
+    let endpoint = crate::EbpfEndpoint::bind(options.endpoint.clone(), options.ebpf.clone())?;
     let place = format!("programs on {} by {}", endpoint.interface(), endpoint.hook());
     Ok((Box::new(endpoint), place))
 }

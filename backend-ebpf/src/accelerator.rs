@@ -22,6 +22,7 @@ use crate::kernel::{Kernel, Rings, Settings};
 use crate::nap::Nap;
 use crate::net::{Interface, NextHops, Watch};
 use crate::options::EbpfOptions;
+use crate::pin::{self, Charter, Start};
 use crate::place::{Place, octets};
 use crate::preflight;
 use crate::shared::{Shared, attached};
@@ -58,7 +59,6 @@ impl Programs {
     ) -> Result<Self, EbpfError> {
         let interface = Interface::of_address(address.ip())?;
         preflight::check(&interface, address, config)?;
-        let hook = options.hook.resolve(&interface, address.ip(), config)?;
         let offloads = options.offload_bits();
         let settings = Settings {
             endpoint: Endpoint {
@@ -73,13 +73,23 @@ impl Programs {
             log_bytes: ring_bytes(options.log_bytes),
             notice_bytes: ring_bytes(1 << 16),
         };
-        let (mut kernel, rings) = load(&settings)?;
+        let resolve = || options.hook.resolve(&interface, address.ip(), config);
+        let Start { mut kernel, rings, dormant, hook } = match &options.pin {
+            None => {
+                let hook = resolve()?;
+                Start::unpinned(hook, load(&settings)?)
+            }
+            Some(folder) => {
+                let charter = Charter::new(config, &settings, options.hook);
+                pin::start(folder, address, charter, &settings, resolve)?
+            }
+        };
         // Subscribed before the tables are read: nothing is missed in between.
         let watch = Watch::open(interface.index)?;
         let next_hops = NextHops::open(interface.index, address.ip())?;
-        let attachments =
-            [kernel.attach_ingress(&interface, hook)?, kernel.attach_egress(&interface)?];
+        let attachments = kernel.attach_both(&interface, hook)?;
         let shared = Arc::new(Shared::new(kernel, rings)?);
+        shared.state().dormant = dormant;
         shared.mark(attached::INGRESS | attached::EGRESS);
         let packet_len_max = preflight::packet_len_max(address, config);
         let site = Site { address: address.ip(), packet_len_max };
@@ -110,7 +120,7 @@ impl Programs {
         }
     }
 
-    #[cfg(any(test, feature = "stock"))]
+    /// What both sides of the endpoint share.
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -305,6 +315,7 @@ impl Accelerator for Programs {
 
     fn capabilities(&self, mut plain: Capabilities) -> Capabilities {
         plain.backend = "ebpf";
+        plain.pinned = self.shared.kernel.pins.is_some();
         plain.kernel_broadcast = self.covers_any();
         let ingress = self.shared.is_attached(attached::INGRESS);
         plain.kernel_acknowledge = ingress && self.offloads & offload::ACKNOWLEDGE != 0;
@@ -313,6 +324,14 @@ impl Accelerator for Programs {
     }
 
     fn close(&self) {
+        let pins = self.shared.kernel.pins.as_ref();
+        if let Some(pins) = pins {
+            pins.settle();
+        }
+        // First: what it puts back in its place would be in the way of taking it away.
         self.upkeep.stop();
+        if let Some(pins) = pins {
+            pins.close();
+        }
     }
 }

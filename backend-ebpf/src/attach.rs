@@ -1,8 +1,9 @@
 //! Putting the programs in place. Every attachment is a link that ends with its descriptor, so a
-//! process that dies leaves nothing behind.
+//! process that dies leaves nothing behind that it has not pinned.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use aya::programs::{ProgramError, ProgramFd, TcAttachType};
 use aya::sys::SyscallError;
@@ -47,12 +48,28 @@ impl Attachment {
             _ => Standing::InPlace,
         })
     }
-}
 
-/// For whoever wants to pin it.
-impl AsFd for Attachment {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.link.as_fd()
+    /// One that was pinned, if this program is still in it, on this interface.
+    ///
+    /// # Errors
+    /// As [`Link::open`].
+    pub(crate) fn found(
+        path: &Path,
+        interface: &Interface,
+        program: u32,
+    ) -> io::Result<Option<Self>> {
+        let link = Link::open(path)?;
+        let place = link.place()?;
+        let is_it = place == LinkPlace { interface: interface.index, program };
+        Ok(is_it.then_some(Self { link, place }))
+    }
+
+    /// Makes it outlive this process, until it is detached.
+    ///
+    /// # Errors
+    /// As [`Link::pin`].
+    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
+        self.link.pin(path)
     }
 }
 
@@ -66,7 +83,8 @@ pub(crate) enum Post {
 }
 
 impl Post {
-    const fn program(self) -> &'static str {
+    /// The name of the program that belongs there.
+    pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Ingress(Hook::Tc) => IN_TC,
             Self::Ingress(Hook::XdpGeneric | Hook::XdpNative) => IN_XDP,

@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use aya::EbpfError as ObjectError;
 use aya::maps::MapError;
+use aya::pin::PinError;
 use aya::programs::ProgramError;
-use electrode_transport::{Obstacle, TransportError};
+use electrode_transport::{GroupId, Obstacle, TransportError};
 
 use crate::hook::Hook;
 
@@ -163,6 +165,86 @@ pub enum EbpfError {
         /// What is needed, in bytes.
         needed: usize,
     },
+    /// The folder for the pins is on another kind of file system.
+    #[error(
+        "{path} is not on a BPF file system, where alone something can be pinned: mount one \
+         (`mount -t bpf bpf DIRECTORY`, usually at /sys/fs/bpf) and give a folder on it"
+    )]
+    NotBpffs {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder for the pins is not safely this user's alone, so anybody may have put things there.
+    #[error(
+        "{path} cannot be trusted: {why}; give a folder of this user's own (mode 0700), below which \
+         nobody else can write"
+    )]
+    UntrustedPins {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another process that lives has the pins.
+    #[error(
+        "another process has the endpoint that is pinned at {path}: end it first, or give each its \
+         own folder"
+    )]
+    PinsInUse {
+        /// The endpoint's folder.
+        path: PathBuf,
+    },
+    /// What is pinned was made for something else.
+    #[error(
+        "what is pinned at {path} has {what} {pinned}, and here it is {wanted}: start with what is \
+         pinned, or give up what its kernel acknowledged (`EbpfEndpoint::unpin`, or `rm -r` of that \
+         folder while nobody has it)"
+    )]
+    PinsDiffer {
+        /// The endpoint's folder.
+        path: PathBuf,
+        /// What is not the same.
+        what: &'static str,
+        /// As it is pinned.
+        pinned: String,
+        /// As it is wanted now.
+        wanted: String,
+    },
+    /// Something that was pinned is gone or is not what it was.
+    #[error(
+        "what is pinned at {path} is damaged: {what}. What its kernel acknowledged may be lost with \
+         it: recover this member as one that lost its memory, after `EbpfEndpoint::unpin` or `rm -r` \
+         of that folder"
+    )]
+    PinsDamaged {
+        /// The endpoint's folder.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// A group is pinned and the library does not agree with it.
+    #[error(
+        "the pinned group {group} has {what} {pinned}, and here it is {wanted}: open it as it was, or \
+         give up what was acknowledged in it (`EbpfEndpoint::discard`)"
+    )]
+    PinnedGroupDiffers {
+        /// The group.
+        group: GroupId,
+        /// What is not the same.
+        what: &'static str,
+        /// As it is pinned.
+        pinned: String,
+        /// As it is wanted now.
+        wanted: String,
+    },
+    /// Something could not be pinned.
+    #[error("could not pin {name}")]
+    Pin {
+        /// What.
+        name: String,
+        /// What the kernel said.
+        source: Box<PinError>,
+    },
     /// The endpoint's maps have a place for so many groups.
     #[error("the endpoint has {max} groups, which is all it can have: open another endpoint")]
     TooManyGroups {
@@ -190,7 +272,10 @@ impl EbpfError {
             Self::Privileges { .. } => Obstacle::Privileges,
             Self::OldKernel { .. } | Self::NoLink { .. } | Self::Object(_) => Obstacle::Kernel,
             Self::Load { .. } => Obstacle::Verifier,
-            Self::Foreign { .. } => Obstacle::Version,
+            Self::Foreign { .. } | Self::PinsDiffer { what: "the layout version", .. } => {
+                Obstacle::Version
+            }
+            Self::PinsInUse { .. } => Obstacle::Occupied,
             Self::NotEthernet { .. }
             | Self::NoSuchInterface { .. }
             | Self::AddressNotLocal { .. } => Obstacle::Interface,

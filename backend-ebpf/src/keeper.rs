@@ -12,6 +12,8 @@ use electrode_transport::{
 };
 
 use crate::error::EbpfError;
+use crate::log::{Log, Merged};
+use crate::pin::Shelf;
 use crate::place::{Lead, Place};
 use crate::shared::{Shared, State, attached};
 
@@ -21,6 +23,8 @@ pub(crate) struct KernelKeeper {
     shared: Arc<Shared>,
     place: u32,
     view: BoardView,
+    /// The library closed the group itself.
+    ended: bool,
 }
 
 /// The tally as the board shows it.
@@ -34,7 +38,7 @@ pub(crate) struct BoardView {
 }
 
 impl KernelKeeper {
-    /// Opens the group in the kernel.
+    /// Opens the group in the kernel, or goes on with what an earlier process left of it there.
     pub(crate) fn open(
         shared: &Arc<Shared>,
         config: &GroupConfig,
@@ -42,17 +46,30 @@ impl KernelKeeper {
         hops: impl FnOnce(&mut Place),
     ) -> Result<Self, TransportError> {
         let mut state = shared.state();
+        if let Some(place) = state.dormant_place(config.group) {
+            crate::pin::resume(shared, &mut state, place, config, gate, hops)?;
+            return Ok(Self::at(shared, place, config.membership.voters()));
+        }
         let full = || EbpfError::TooManyGroups { max: electrode_ebpf_abi::GROUPS_MAX };
         let place = state.free_place().ok_or_else(full)?;
         let membership = config.membership.clone();
         let voters = membership.voters();
-        let mut opened = Place::new(config.group, config.mode, gate, membership, config.log_bytes);
+        let log_limit = crate::pin::log_limit(config);
+        let log = match &shared.kernel.pins {
+            None => Log::Own(Merged::new(config.log_bytes)),
+            Some(pins) => {
+                let shelf = pins.add_shelf(place, log_limit)?;
+                shelf.note_roster(&membership, None);
+                Log::Pinned(Box::new(shelf))
+            }
+        };
+        let mut opened = Place::new(config.group, config.mode, gate, membership, log);
         hops(&mut opened);
         opened.choose_carrier();
         let opening = Opening {
             id: config.group.0,
             mode: config.mode as u32,
-            log_limit: config.log_bytes as u64 + electrode_ebpf_abi::RECORD_CHARGE,
+            log_limit,
             seating: opened.seating(seat::MEMBERSHIP, NOBODY),
         };
         // Records of the place's last group must not be taken for this one's.
@@ -60,8 +77,12 @@ impl KernelKeeper {
         shared.kernel.open(place, &opening)?;
         shared.briefing.follow(place, &opened);
         state.seat(place, opened);
+        Ok(Self::at(shared, place, voters))
+    }
+
+    fn at(shared: &Arc<Shared>, place: u32, voters: Voters) -> Self {
         let view = BoardView { shared: Arc::clone(shared), place, sent: Slot::ZERO, voters };
-        Ok(Self { shared: Arc::clone(shared), place, view })
+        Self { shared: Arc::clone(shared), place, view, ended: false }
     }
 
     fn command(&self, op: Op, command: Command) -> u32 {
@@ -76,8 +97,14 @@ impl KernelKeeper {
         }
         let place = state.places.get_mut(&self.place)?;
         let result = call(place);
-        self.shared.kernel.boards.set_released(self.place, place.released());
+        self.shared.kernel.boards.set_released(self.place, place.log.released());
         Some(result)
+    }
+
+    /// The group's part of the pins, if it has one.
+    fn with_shelf<R>(&self, call: impl FnOnce(&mut Shelf) -> R) -> Option<R> {
+        self.shared.kernel.pins.as_ref()?;
+        self.shared.state().places.get_mut(&self.place)?.log.shelf().map(call)
     }
 
     fn note_lead(&self, lead: Option<Lead>) {
@@ -136,6 +163,7 @@ impl Keeper for KernelKeeper {
         let answer = self.command(Op::Fence, Command { ballot: ballot.0, ..Command::default() });
         // Whoever was let past the old fence had reserved a record before (invariant 2).
         self.shared.state().harvest_all();
+        self.with_shelf(Shelf::note_fence);
         answer == 1
     }
 
@@ -146,6 +174,10 @@ impl Keeper for KernelKeeper {
         next: Slot,
         now: Time,
     ) -> Result<(), ArmError> {
+        if self.shared.kernel.pins.is_some() && self.acceptor().ballot() != ballot {
+            // First: an entry that the library gave up must not come again at the new ballot.
+            self.with_shelf(Shelf::settle_all);
+        }
         let (ballot, first, now, member) = (ballot.0, next.0, now.0, leader.0.into());
         let command = Command { ballot, first, now, member, ..Command::default() };
         let result = arm_result(self.command(Op::Arm, command));
@@ -192,7 +224,7 @@ impl Keeper for KernelKeeper {
     }
 
     fn poll(&mut self, batch: &mut electrode_transport::LogBatch) {
-        self.with_place(|place| place.log.poll(batch));
+        self.with_place(|place| place.log.poll(batch, || self.acceptor()));
     }
 
     fn splits(&mut self, through: Slot) -> Option<Slot> {
@@ -214,6 +246,11 @@ impl Keeper for KernelKeeper {
 
     fn lead(&mut self, leading: &Leading) {
         let (ballot, sent) = (leading.ballot, leading.sent);
+        // First: a ballot that may have been led is not led again, whenever this process dies.
+        self.with_shelf(|shelf| {
+            shelf.settle_all();
+            shelf.note_led(ballot);
+        });
         self.command(Op::Lead, Command { ballot: ballot.0, last: sent.0, ..Command::default() });
         self.view.sent = sent;
         self.view.voters = leading.voters;
@@ -282,6 +319,9 @@ impl Keeper for KernelKeeper {
             .collect();
         let mut state = self.shared.state();
         let Some(place) = state.places.get_mut(&self.place) else { return };
+        if let Some(shelf) = place.log.shelf() {
+            shelf.note_roster(change.new, Some(place.gate.incarnation));
+        }
         place.gate = change.gate;
         place.membership = change.new.clone();
         place.choose_carrier();
@@ -309,6 +349,14 @@ impl Keeper for KernelKeeper {
                 self.count(lead.ballot, index, acked[usize::from(old.0)], Slot::ZERO);
             }
         }
+    }
+
+    fn led(&self) -> Ballot {
+        self.with_shelf(|shelf| shelf.led()).unwrap_or(Ballot::NONE)
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
     }
 }
 
@@ -346,14 +394,26 @@ impl TallyView for BoardView {
     }
 }
 
-/// Its group ends: nothing of it is judged any more.
+/// Its group ends: nothing of it is judged any more. One that is pinned ends by its user's word alone,
+/// and otherwise is left to the next process.
 impl Drop for KernelKeeper {
     fn drop(&mut self) {
+        let pins = self.shared.kernel.pins.as_ref();
+        if let Some(pins) = pins
+            && !self.ended
+            && !pins.is_ending()
+        {
+            self.shared.briefing.forget(self.place);
+            return self.shared.state().lay_down(self.place);
+        }
         self.shared.insist(|| self.shared.kernel.close_group(self.place));
         self.shared.briefing.forget(self.place);
         let mut state = self.shared.state();
         state.harvest_all();
         state.unseat(self.place);
+        if let Some(pins) = pins {
+            pins.remove_shelf(self.place);
+        }
     }
 }
 

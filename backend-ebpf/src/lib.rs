@@ -19,10 +19,14 @@ mod keeper;
 #[cfg(target_os = "linux")]
 mod kernel;
 #[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
 mod nap;
 #[cfg(target_os = "linux")]
 mod net;
 mod options;
+#[cfg(target_os = "linux")]
+mod pin;
 #[cfg(target_os = "linux")]
 mod place;
 #[cfg(target_os = "linux")]

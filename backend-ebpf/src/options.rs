@@ -2,6 +2,7 @@
 //! it is too.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl FromStr for HookChoice {
 }
 
 /// What only this backend looks at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EbpfOptions {
     /// Where arriving packets meet the program; [`HookChoice::Auto`] unless changed.
@@ -67,6 +68,11 @@ pub struct EbpfOptions {
     /// until it is woken. Rounded up to what the system's timers can do. Zero wakes it for each; it is
     /// woken for each in any case as long as the endpoint has a group in `Persisted` mode.
     pub nap: Duration,
+    /// Where programs, rings and groups are pinned, so that they outlive the process; `None`, the
+    /// default, leaves nothing behind. See
+    #[cfg_attr(target_os = "linux", doc = " [`EbpfEndpoint::bind`](crate::EbpfEndpoint::bind).")]
+    #[cfg_attr(not(target_os = "linux"), doc = " `EbpfEndpoint::bind`.")]
+    pub pin: Option<PathBuf>,
     /// What the socket beside the programs looks at.
     pub socket: SocketOptions,
 }
@@ -80,6 +86,7 @@ impl Default for EbpfOptions {
             quorum: true,
             log_bytes: 16 << 20,
             nap: Duration::from_millis(1),
+            pin: None,
             socket: SocketOptions::default(),
         }
     }

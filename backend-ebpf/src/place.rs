@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use electrode_ebpf_abi::{NOBODY, Peer, RECORD_CHARGE, Record, Seating};
-use electrode_transport::engine::LogRing;
+use electrode_ebpf_abi::{NOBODY, Peer, Seating};
 use electrode_transport::rules::Gate;
 use electrode_transport::{
     AckMode, Ballot, GroupId, MEMBERS_MAX, MemberIndex, MemberSet, Membership, Slot,
 };
 use std::net::{IpAddr, SocketAddr};
+
+use crate::log::Log;
 
 /// A group's place.
 #[derive(Debug)]
@@ -18,21 +19,12 @@ pub(crate) struct Place {
     pub(crate) gate: Gate,
     pub(crate) membership: Membership,
     /// Accepted entries, in order.
-    pub(crate) log: LogRing,
-    /// Records that another CPU's ring gave out before an earlier one was seen.
-    early: BTreeMap<u64, Early>,
-    /// The number of the newest record in `log`.
-    sequence: u64,
-    /// Charged bytes of the records that came into `log` so far.
-    charged: u64,
+    pub(crate) log: Log,
     /// Every reachable member's hardware address.
     pub(crate) hops: BTreeMap<IpAddr, [u8; 6]>,
     pub(crate) carrier: u8,
     pub(crate) copies: MemberSet,
     pub(crate) leading: Option<Lead>,
-    /// Wrong on purpose, for a test that must notice: records are taken as the rings give them.
-    #[cfg(test)]
-    pub(crate) is_unordered: bool,
 }
 
 /// What is led, as user space knows it: the kernel learns of a frame when it leaves.
@@ -42,68 +34,25 @@ pub(crate) struct Lead {
     pub(crate) sent: Slot,
 }
 
-#[derive(Debug)]
-struct Early {
-    head: Record,
-    body: Vec<u8>,
-}
-
 impl Place {
     pub(crate) fn new(
         group: GroupId,
         mode: AckMode,
         gate: Gate,
         membership: Membership,
-        log_bytes: usize,
+        log: Log,
     ) -> Self {
         Self {
             group,
             mode,
             gate,
             membership,
-            log: LogRing::new(log_bytes),
-            early: BTreeMap::new(),
-            sequence: 0,
-            charged: 0,
+            log,
             hops: BTreeMap::new(),
             carrier: NOBODY,
             copies: MemberSet::EMPTY,
             leading: None,
-            #[cfg(test)]
-            is_unordered: false,
         }
-    }
-
-    /// Takes in a record of this place, in whatever order the rings gave them.
-    pub(crate) fn take(&mut self, head: &Record, body: &[u8]) {
-        #[cfg(test)]
-        if self.is_unordered {
-            return self.append(head, body);
-        }
-        if head.sequence != self.sequence + 1 {
-            if head.sequence > self.sequence {
-                self.early.insert(head.sequence, Early { head: *head, body: body.to_vec() });
-            }
-            return;
-        }
-        self.append(head, body);
-        while let Some(early) = self.early.remove(&(self.sequence + 1)) {
-            self.append(&early.head, &early.body);
-        }
-    }
-
-    /// The kernel accepted the record only because there was room for it here.
-    fn append(&mut self, head: &Record, body: &[u8]) {
-        let stored = self.log.reserve(Ballot(head.ballot), Slot(head.first), Slot(head.last), body);
-        debug_assert!(stored, "the kernel keeps the same account of the log's room");
-        self.log.commit();
-        self.sequence = head.sequence;
-        self.charged += body.len() as u64 + RECORD_CHARGE;
-    }
-
-    /// Charged bytes that were handed on: what the kernel may fill again.
-    pub(crate) fn released(&self) -> u64 {
-        self.charged - self.log.charged() as u64
     }
 
     /// Everybody else's address.

@@ -14,6 +14,8 @@ use electrode_transport::{AckMode, GroupId, Obstacle};
 
 use crate::error::EbpfError;
 use crate::kernel::{Kernel, Rings};
+use crate::log::Log;
+use crate::pin::Dormant;
 use crate::place::Place;
 use crate::upkeep::Briefing;
 
@@ -42,6 +44,9 @@ pub(crate) struct State {
     rings: Rings,
     pub(crate) places: BTreeMap<u32, Place>,
     by_group: BTreeMap<GroupId, u32>,
+    /// Pinned groups that an earlier process left and this one has not opened: what the kernel stored
+    /// of them is kept.
+    pub(crate) dormant: BTreeMap<u32, Dormant>,
     /// What came about and was not told yet.
     news: Vec<(GroupId, News)>,
     /// Wrong on purpose, for a test that must notice: a fence waits for nothing.
@@ -59,6 +64,7 @@ impl Shared {
             rings,
             places: BTreeMap::new(),
             by_group: BTreeMap::new(),
+            dormant: BTreeMap::new(),
             news: Vec::new(),
             #[cfg(test)]
             is_hasty: false,
@@ -144,7 +150,22 @@ impl Shared {
 impl State {
     /// A place that no group has.
     pub(crate) fn free_place(&self) -> Option<u32> {
-        (0..GROUPS_MAX).find(|place| !self.places.contains_key(place))
+        let is_free =
+            |place: &u32| !self.places.contains_key(place) && !self.dormant.contains_key(place);
+        (0..GROUPS_MAX).find(is_free)
+    }
+
+    /// The place of a pinned group that nobody has opened yet.
+    pub(crate) fn dormant_place(&self, group: GroupId) -> Option<u32> {
+        let found = self.dormant.iter().find(|(_, dormant)| dormant.group == group);
+        found.map(|(place, _)| *place)
+    }
+
+    /// A pinned group is left to whoever opens it next.
+    pub(crate) fn lay_down(&mut self, place: u32) {
+        if let Some(Place { group, log: Log::Pinned(shelf), .. }) = self.unseat(place) {
+            self.dormant.insert(place, Dormant { group, shelf });
+        }
     }
 
     /// A group has taken a place.
@@ -154,10 +175,10 @@ impl State {
     }
 
     /// The group at a place has gone.
-    pub(crate) fn unseat(&mut self, number: u32) {
-        if let Some(place) = self.places.remove(&number) {
-            self.by_group.remove(&place.group);
-        }
+    pub(crate) fn unseat(&mut self, number: u32) -> Option<Place> {
+        let place = self.places.remove(&number)?;
+        self.by_group.remove(&place.group);
+        Some(place)
     }
 
     /// Whether the rings hold anything.
@@ -172,10 +193,10 @@ impl State {
 
     /// Takes in what the rings hold, up to what is still being written. How many records that was.
     pub(crate) fn harvest(&mut self) -> usize {
-        let Self { rings, places, news, .. } = self;
+        let Self { rings, places, dormant, news, .. } = self;
         let mut stored = 0;
         for ring in &mut rings.logs {
-            stored += ring.read(|bytes| take_record(places, news, bytes));
+            stored += ring.read(|bytes| take_record(places, dormant, news, bytes));
         }
         rings.notices.read(|bytes| take_notice(places, news, bytes));
         stored
@@ -194,9 +215,9 @@ impl State {
             self.harvest();
             return;
         }
-        let Self { rings, places, news, .. } = self;
+        let Self { rings, places, dormant, news, .. } = self;
         for ring in &mut rings.logs {
-            ring.read_reserved(|bytes| take_record(places, news, bytes));
+            ring.read_reserved(|bytes| take_record(places, dormant, news, bytes));
         }
     }
 
@@ -206,12 +227,22 @@ impl State {
     }
 }
 
-fn take_record(places: &mut BTreeMap<u32, Place>, news: &mut Vec<(GroupId, News)>, bytes: &[u8]) {
+fn take_record(
+    places: &mut BTreeMap<u32, Place>,
+    dormant: &mut BTreeMap<u32, Dormant>,
+    news: &mut Vec<(GroupId, News)>,
+    bytes: &[u8],
+) {
     let Some((head, rest)) = read_record(bytes) else { return };
     let Some(body) = rest.get(..head.len as usize) else { return };
-    // A group that was closed meanwhile wants nothing any more.
-    let Some(place) = places.get_mut(&head.place) else { return };
-    place.take(&head, body);
+    let Some(place) = places.get_mut(&head.place) else {
+        // A group that was closed meanwhile wants nothing any more.
+        if let Some(dormant) = dormant.get_mut(&head.place) {
+            dormant.shelf.take(&head, body);
+        }
+        return;
+    };
+    place.log.take(&head, body);
     push_news(news, place.group, News { log: true, ..News::default() });
 }
 

@@ -4,11 +4,14 @@
 //! for itself alone, and makes attachments without a link where the kernel refuses one, which would
 //! outlive this process.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use aya_obj::generated::{bpf_attach_type, bpf_cmd};
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_link_type};
 
 /// A program's place, for as long as this lives. Closing it may wait for the kernel's lock over
 /// network devices.
@@ -38,6 +41,14 @@ struct Create {
     revision: u64,
 }
 
+/// Likewise for `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[repr(C)]
+struct Name {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
 /// Likewise for `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 struct Ask {
@@ -60,6 +71,7 @@ struct Info {
 
 const _: () = {
     assert!(size_of::<Create>() == 32);
+    assert!(size_of::<Name>() == 16);
     assert!(size_of::<Ask>() == 16);
     assert!(size_of::<Info>() == 24);
 };
@@ -89,8 +101,40 @@ impl Link {
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
+    /// One that is pinned.
+    ///
+    /// # Errors
+    /// ENOENT if there is no such pin; EINVAL if it is something else than a link on an interface.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut name = Name { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
+        let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut name)?;
+        // SAFETY: the descriptor was just opened and nobody else owns it.
+        let link = Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } };
+        let kinds = [bpf_link_type::BPF_LINK_TYPE_XDP, bpf_link_type::BPF_LINK_TYPE_TCX];
+        let kind = link.info()?.kind;
+        let is_ours = kinds.into_iter().any(|ours| ours as u32 == kind);
+        is_ours.then_some(link).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+
+    /// Makes it outlive this process, until the pin is removed.
+    ///
+    /// # Errors
+    /// EEXIST if there is something of that name.
+    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let fd = self.fd.as_raw_fd() as u32;
+        let mut name = Name { path: path.as_ptr().expose_provenance() as u64, fd, flags: 0 };
+        bpf(bpf_cmd::BPF_OBJ_PIN, &mut name).map(drop)
+    }
+
     /// Where it is now. May wait for the kernel's lock over network devices.
     pub(crate) fn place(&self) -> io::Result<LinkPlace> {
+        let info = self.info()?;
+        Ok(LinkPlace { interface: info.interface, program: info.program })
+    }
+
+    fn info(&self) -> io::Result<Info> {
         let mut info = Info::default();
         let mut ask = Ask {
             fd: self.fd.as_raw_fd() as u32,
@@ -99,8 +143,7 @@ impl Link {
         };
         bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut ask)?;
         // SAFETY: a local; volatile, since the kernel wrote it behind the compiler's back.
-        let info = unsafe { (&raw const info).read_volatile() };
-        Ok(LinkPlace { interface: info.interface, program: info.program })
+        Ok(unsafe { (&raw const info).read_volatile() })
     }
 
     /// The links by which this program is attached somewhere, as anybody with `CAP_SYS_ADMIN` finds them.
@@ -122,8 +165,8 @@ impl Link {
         links
     }
 
-    /// As `bpftool link detach`: the link goes on to exist, attached to nothing.
-    #[cfg(test)]
+    /// Takes the program from its place, now, whoever else has the link: it goes on to exist, attached
+    /// to nothing. (One whose last pin is removed goes only some time later, by a worker of the kernel.)
     pub(crate) fn detach(&self) -> io::Result<()> {
         let mut fd = self.fd.as_raw_fd() as u32;
         bpf(bpf_cmd::BPF_LINK_DETACH, &mut fd).map(drop)

@@ -8,8 +8,10 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use electrode_ebpf_abi::{Board, Desk, Endpoint, GROUPS_MAX, Tick};
 
 use super::mapped::Mapped;
+use super::objects::Objects;
 use super::ring::Ring;
 use crate::error::EbpfError;
+use crate::pin::Pins;
 
 /// The programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../objects/electrode.bpf.o");
@@ -28,11 +30,13 @@ pub(crate) struct Settings {
 /// The programs and maps of one endpoint. They end with it, unless pinned.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) ebpf: Ebpf,
+    pub(crate) ebpf: Objects,
     pub(crate) boards: Mapped<Board>,
     pub(crate) desk: Mapped<Desk>,
     /// Kept for their descriptors, which become readable on a wake-up.
     pub(crate) ring_maps: Vec<MapData>,
+    /// Where all of this is pinned, if it is.
+    pub(crate) pins: Option<Pins>,
 }
 
 /// The consumers' side of the rings, apart: whoever reads them needs them alone.
@@ -83,7 +87,8 @@ impl Kernel {
         ring_maps.push(notices);
         let boards = map_array(&mut ebpf, "el_boards", GROUPS_MAX as usize)?;
         let desk = map_array(&mut ebpf, "el_desk", 1)?;
-        let mut kernel = Self { ebpf, boards, desk, ring_maps };
+        let ebpf = Objects::Loaded(Box::new(ebpf));
+        let mut kernel = Self { ebpf, boards, desk, ring_maps, pins: None };
         for name in [CONTROL, SEAT] {
             kernel.load_xdp(name)?;
         }
@@ -112,6 +117,15 @@ impl Kernel {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
             Err(source) => Err(load_error(name, source)),
         }
+    }
+
+    /// The number by which the kernel knows a program that is loaded.
+    ///
+    /// # Errors
+    /// [`EbpfError::Foreign`] if there is none; [`EbpfError::Load`] if the kernel does not say.
+    pub(crate) fn program_id(&self, name: &'static str) -> Result<u32, EbpfError> {
+        let program = self.ebpf.program(name).ok_or(EbpfError::Foreign { name })?;
+        Ok(program.info().map_err(|source| load_error(name, source))?.id())
     }
 
     /// The programs' counters, over all CPUs.

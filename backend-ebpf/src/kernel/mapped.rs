@@ -52,6 +52,29 @@ impl Mapping {
         unsafe { self.start.add(offset) }
     }
 
+    /// How many bytes it has.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Memory that only this process writes, and nobody while it is borrowed.
+    pub(crate) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        assert!(offset <= self.len && len <= self.len - offset, "within the mapping");
+        // SAFETY: in bounds, as just checked.
+        let start = unsafe { self.start.add(offset) };
+        // SAFETY: plain bytes of the mapping; the callers' own account says that nobody writes them.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }
+    }
+
+    /// Writes to memory that only this process uses.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.len && bytes.len() <= self.len - offset, "within the mapping");
+        // SAFETY: in bounds, as just checked.
+        let start = unsafe { self.start.add(offset) };
+        // SAFETY: as above; a borrowed slice of somebody else's memory does not overlap it.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), bytes.len()) };
+    }
+
     /// The word at `offset`.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "a word of the mapping");
@@ -88,6 +111,9 @@ impl<T> Mapped<T> {
     }
 }
 
+const STAMP: [usize; 3] =
+    [offset_of!(Desk, layout), offset_of!(Desk, cluster), offset_of!(Desk, node)];
+
 pub(crate) fn page_size() -> usize {
     // SAFETY: no pointers are involved.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
@@ -122,7 +148,6 @@ impl Mapped<Board> {
         self.read(place, offset_of!(Board, sequence))
     }
 
-    #[cfg(test)]
     pub(crate) fn led(&self, place: u32) -> u64 {
         self.read(place, offset_of!(Board, led))
     }
@@ -161,6 +186,10 @@ impl Mapped<Board> {
         self.word(place as usize, offset_of!(Board, released)).store(released, Ordering::Release);
     }
 
+    pub(crate) fn released(&self, place: u32) -> u64 {
+        self.read(place, offset_of!(Board, released))
+    }
+
     pub(crate) fn set_lease(&self, place: u32, until: u64) {
         self.word(place as usize, offset_of!(Board, lease_until)).store(until, Ordering::Release);
     }
@@ -171,6 +200,17 @@ impl Mapped<Board> {
 }
 
 impl Mapped<Desk> {
+    /// What is pinned: its layout, its cluster, its node.
+    pub(crate) fn stamp(&self) -> [u64; 3] {
+        STAMP.map(|offset| self.word(0, offset).load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_stamp(&self, stamp: [u64; 3]) {
+        for (offset, word) in STAMP.into_iter().zip(stamp) {
+            self.word(0, offset).store(word, Ordering::Release);
+        }
+    }
+
     /// One more sleeps, or one fewer. What is looked at afterwards is newer than what the kernel
     /// judged by before it could see the sleeper.
     pub(crate) fn sleepers(&self) -> &AtomicU64 {

@@ -6,7 +6,11 @@ mod differential;
 mod link;
 mod load;
 mod mapped;
+mod objects;
 mod ring;
 
 pub(crate) use link::{Link, LinkPlace};
-pub(crate) use load::{CATCH, IN_TC, IN_XDP, Kernel, OUT_TC, Rings, Settings};
+pub(crate) use load::{CATCH, CONTROL, IN_TC, IN_XDP, Kernel, OUT_TC, Rings, SEAT, Settings};
+pub(crate) use mapped::{Mapped, Mapping};
+pub(crate) use objects::Objects;
+pub(crate) use ring::Ring;

@@ -58,14 +58,16 @@ impl Guard {
     }
 
     /// Takes the program out of its place, if it is still there.
-    pub(super) fn withdraw(&mut self, now: Instant) {
-        self.attachment = None;
+    pub(super) fn withdraw(&mut self, kernel: &Kernel, now: Instant) {
+        if let Some(attachment) = self.attachment.take() {
+            kernel.take_out(self.post, attachment);
+        }
         self.pause.fail(now);
     }
 
     /// Tries to put the program back. Whether it is there now.
     pub(super) fn restore(&mut self, kernel: &Kernel, interface: &Interface, now: Instant) -> bool {
-        match kernel.attach(self.post, interface) {
+        match kernel.put_back(self.post, interface) {
             Ok(attachment) => {
                 self.attachment = Some(attachment);
                 self.pause.succeed(now);

@@ -201,7 +201,7 @@ impl Warden {
         if index == EGRESS {
             self.mailbox.put(|findings| findings.unarmed = true);
         }
-        guard.withdraw(now);
+        guard.withdraw(&self.shared.kernel, now);
         self.mailbox.lost.fetch_add(1, Ordering::Relaxed);
         let address = self.site.address;
         tracing::warn!(

@@ -339,7 +339,7 @@ fn race(object: Option<&[u8]>, haste: Haste) -> std::result::Result<Tally, Strin
     let mut state = shared.state();
     state.is_hasty = haste == Haste::WaitsForNothing;
     for place in state.places.values_mut() {
-        place.is_unordered = haste == Haste::IgnoresOrder;
+        place.log.set_unordered(haste == Haste::IgnoresOrder);
     }
     drop(state);
     let stage = Stage {
