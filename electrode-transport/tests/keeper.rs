@@ -28,6 +28,10 @@ struct Counted {
     tally: Tally,
     next: [Slot; 32],
     former: Option<Vec<Option<MemberIndex>>>,
+    /// What an earlier life led.
+    led: Ballot,
+    /// The library closed the group.
+    ended: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -155,6 +159,12 @@ impl Keeper for Kernel {
         counted.next = [Slot::ZERO; 32];
         counted.former = Some(change.former[..usize::from(members)].to_vec());
     }
+    fn led(&self) -> Ballot {
+        self.board.lock().led
+    }
+    fn end(&mut self) {
+        self.board.lock().ended = true;
+    }
 }
 
 fn address(node: u64) -> SocketAddr {
@@ -225,22 +235,29 @@ impl Host for Node {
     }
 }
 
-/// Node 1 of three leads, from the first slot, with a window of four frames.
-fn leader() -> (Arc<Node>, GroupHandle<Node>, Board) {
+/// Node 1 of three, with a window of four frames, whose keeper has lived before.
+fn open(board: &Board, local: impl FnOnce(&mut LocalKeeper)) -> (Arc<Node>, GroupHandle<Node>) {
     let config = EndpointConfig::new(ClusterId(1), NodeId(1), address(1));
     let mut engine = Engine::new(config).unwrap();
-    let board = Board::default();
     let mut config = GroupConfig::new(GROUP, membership(1, &[1, 2, 3]));
     config.window_frames = 4;
     let key = engine
         .open_with(config, |config, gate| {
             assert_eq!((gate.own, gate.members), (MemberIndex(0), 3));
-            let local = LocalKeeper::new(config.mode, config.log_bytes);
-            Ok(Kernel { local, board: board.clone() })
+            let mut keeper = LocalKeeper::new(config.mode, config.log_bytes);
+            local(&mut keeper);
+            Ok(Kernel { local: keeper, board: board.clone() })
         })
         .unwrap();
     let node = Arc::new(Node(Mutex::new((engine, Time(MS)))));
     let handle = GroupHandle::new(Arc::clone(&node), key);
+    (node, handle)
+}
+
+/// Node 1 of three leads, from the first slot.
+fn leader() -> (Arc<Node>, GroupHandle<Node>, Board) {
+    let board = Board::default();
+    let (node, handle) = open(&board, |_| {});
     let token = handle.fence(BALLOT).unwrap().token;
     handle.lead(&token, Slot(1)).unwrap();
     (node, handle, board)
@@ -388,4 +405,46 @@ fn a_keeper_is_made_only_for_a_group_that_can_be_opened() {
     assert!(matches!(refused, TransportError::Unavailable { .. }));
     let local = LocalKeeper::new(config.mode, config.log_bytes);
     engine.open_with(config, |_, _| Ok(Kernel { local, board: Board::default() })).unwrap();
+}
+
+/// A keeper of a state that outlives its process brings what it led and whom it followed.
+#[test]
+fn an_earlier_life_goes_on() {
+    let board = Board::default();
+    board.lock().led = BALLOT;
+    let (_node, handle) = open(&board, |local| assert!(local.raise_fence(BALLOT)));
+    let token = handle.fence(BALLOT).unwrap().token;
+    let own = NodeId(1);
+    let again = handle.lead(&token, Slot(1));
+    assert!(
+        matches!(again, Err(TransportError::LeaderConflict { leader, .. }) if leader == own),
+        "led in an earlier life: {again:?}"
+    );
+    let token = handle.fence(Ballot(BALLOT.0 + 1)).unwrap().token;
+    handle.lead(&token, Slot(1)).unwrap();
+
+    let follows = |local: &mut LocalKeeper| {
+        assert!(local.raise_fence(BALLOT));
+        local.arm(BALLOT, MemberIndex(2), Slot(9), Time(1)).unwrap();
+    };
+    let (_node, handle) = open(&Board::default(), follows);
+    let token = handle.fence(BALLOT).unwrap().token;
+    let lead = handle.lead(&token, Slot(9));
+    let whom = NodeId(3);
+    assert!(
+        matches!(lead, Err(TransportError::LeaderConflict { leader, .. }) if leader == whom),
+        "followed in an earlier life: {lead:?}"
+    );
+    handle.follow(&token, whom, Slot(9)).unwrap();
+}
+
+/// Only the library's own word ends a group for ever.
+#[test]
+fn the_keeper_is_told_that_its_group_is_closed() {
+    let (_node, handle, board) = leader();
+    handle.close();
+    assert!(board.lock().ended);
+    let (node, _handle, board) = leader();
+    node.with(|engine, _| engine.close_all());
+    assert!(!board.lock().ended);
 }
