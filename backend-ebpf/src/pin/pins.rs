@@ -219,9 +219,8 @@ impl Kernel {
         let attachment = self.attach(post, interface)?;
         if let Some(pins) = &self.pins {
             let name = link_name(post);
-            let failed = |io_error| {
-                PinError::SyscallError(SyscallError { call: "BPF_OBJ_PIN", io_error })
-            };
+            let failed =
+                |io_error| PinError::SyscallError(SyscallError { call: "BPF_OBJ_PIN", io_error });
             pin(name, attachment.pin(&pins.folder.live(name)).map_err(failed))?;
         }
         Ok(attachment)

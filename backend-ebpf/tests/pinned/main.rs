@@ -6,6 +6,7 @@
 mod bpffs;
 mod crashes;
 mod journal;
+mod links;
 mod member;
 mod refusals;
 mod take_over;
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     if let Some(role) = member::role() {
         return member::play(&role);
     }
-    let tests: [Test; 23] = [
+    let tests: [Test; 24] = [
         ("crashes/nothing-acknowledged-is-lost", crashes::nothing_is_lost),
         ("crashes/nothing-is-acknowledged-after-the-lease", crashes::lease_ends),
         ("crashes/a-ballot-led-is-not-led-again", crashes::led_once),
@@ -35,8 +36,9 @@ fn main() -> ExitCode {
         ("take-over/newer-membership", take_over::newer_membership),
         ("take-over/groups-that-nobody-joins", take_over::dormant_groups),
         ("take-over/closed-leaves-nothing", take_over::closed_leaves_nothing),
-        ("take-over/another-interface", take_over::another_interface),
-        ("take-over/links-are-missing", take_over::missing_links),
+        ("links/another-interface", links::another_interface),
+        ("links/missing", links::missing),
+        ("links/put-back-while-it-lived", links::put_back),
         ("take-over/whichever-hook", take_over::any_hook),
         ("take-over/on-every-hook", take_over::every_hook),
         ("refusals/folders", refusals::folders),

@@ -2,7 +2,6 @@
 //! endpoint that is dropped leaves its pins as one that is killed does.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use crate::bpffs::Bpffs;
 use crate::crashes::{attached, members};
 use crate::member::{FOLLOWER, GROUP, LEADER, PORT, endpoint, group, options};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A follower's endpoint on host 1.
 pub(crate) fn bind(host: &Host, options: EbpfOptions) -> electrode_transport::Result<EbpfEndpoint> {
@@ -28,14 +27,14 @@ pub(crate) fn bind(host: &Host, options: EbpfOptions) -> electrode_transport::Re
 }
 
 /// A leader that sends one slot after the other.
-struct Leader {
+pub(crate) struct Leader {
     endpoint: SocketEndpoint,
     transport: Arc<dyn QuorumTransport>,
     ballot: Ballot,
 }
 
 impl Leader {
-    fn start(host: &Host, config: GroupConfig, ballot: u64) -> Self {
+    pub(crate) fn start(host: &Host, config: GroupConfig, ballot: u64) -> Self {
         let address = host.address(false, PORT);
         let endpoint = host
             .within(|| SocketEndpoint::bind(endpoint(LEADER, address), SocketOptions::default()))
@@ -49,7 +48,7 @@ impl Leader {
     }
 
     /// Sends slots until the follower's kernel has what is expected of it.
-    fn send(&self, slots: std::ops::RangeInclusive<u64>, arrived: impl Fn() -> bool) {
+    pub(crate) fn send(&self, slots: std::ops::RangeInclusive<u64>, arrived: impl Fn() -> bool) {
         for slot in slots {
             let body = slot.to_le_bytes();
             let frame = Frame::single(Slot(slot), &body);
@@ -62,12 +61,12 @@ impl Leader {
         }
     }
 
-    fn quorum(&self) -> u64 {
+    pub(crate) fn quorum(&self) -> u64 {
         self.transport.quorum(self.ballot).unwrap().through.0
     }
 }
 
-fn poll(transport: &Arc<dyn QuorumTransport>) -> (Vec<u64>, LogBatch) {
+pub(crate) fn poll(transport: &Arc<dyn QuorumTransport>) -> (Vec<u64>, LogBatch) {
     let mut batch = LogBatch::default();
     transport.try_poll_log(&mut batch).unwrap();
     (slots(&batch), batch)
@@ -77,14 +76,14 @@ fn slots(batch: &LogBatch) -> Vec<u64> {
     batch.iter().map(|entry| entry.first.0).collect()
 }
 
-fn follow(transport: &Arc<dyn QuorumTransport>, ballot: u64, next: u64) -> Vec<u64> {
+pub(crate) fn follow(transport: &Arc<dyn QuorumTransport>, ballot: u64, next: u64) -> Vec<u64> {
     let fenced = transport.fence(Ballot(ballot)).unwrap();
     transport.follow(&fenced.token, LEADER, Slot(next)).unwrap();
     slots(&fenced.entries)
 }
 
 /// A lease that does not end during a test.
-fn lasting(config: GroupConfig) -> GroupConfig {
+pub(crate) fn lasting(config: GroupConfig) -> GroupConfig {
     GroupConfig { lease: Duration::from_secs(60), ..config }
 }
 
@@ -314,80 +313,6 @@ pub(crate) fn closed_leaves_nothing() -> Outcome {
     });
     assert!(failed.unwrap().is_err());
     assert!(bpffs.contents().is_empty(), "{:?}", bpffs.contents());
-    Ok(())
-}
-
-/// Runs `ip` on a host.
-fn ip(host: &Host, arguments: &str) {
-    let mut command: Command = host.command("ip").unwrap();
-    let status = command.args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
-
-/// The interface was made anew meanwhile: the programs go to the one that has the address now.
-pub(crate) fn another_interface() -> Outcome {
-    let (bed, bpffs) = (BridgeBed::build(1, 1_500)?, Bpffs::mount());
-    let host = &bed.hosts()[0];
-    let address: SocketAddr = ([10, 99, 0, 1], PORT).into();
-    let bind = || {
-        host.within(|| {
-            EbpfEndpoint::bind(endpoint(FOLLOWER, address), options(Some(&bpffs.folder())))
-        })
-        .unwrap()
-        .unwrap()
-    };
-    let programs = || {
-        let survey = host.within(|| electrode_backend_ebpf::Survey::of(address.ip(), 1_452));
-        let occupants = survey.unwrap().unwrap().occupants;
-        let tcx = |side: &electrode_backend_ebpf::TcOccupants| side.tcx.as_ref().unwrap().len();
-        (tcx(&occupants.ingress), tcx(&occupants.egress))
-    };
-    let make = |name: &str| {
-        ip(host, &format!("link add {name} type veth peer name {name}p"));
-        ip(host, &format!("address add 10.99.0.1/24 dev {name}"));
-        ip(host, &format!("link set {name} up"));
-    };
-    make("one");
-    drop(bind());
-    assert_eq!(programs(), (1, 1), "left in place");
-    ip(host, "link del one");
-    make("two");
-    assert_eq!(programs(), (0, 0));
-    let endpoint = bind();
-    assert_eq!(programs(), (1, 1), "attached to the new one");
-    drop(endpoint);
-    assert_eq!(programs(), (1, 1), "and pinned there");
-    let endpoint = bind();
-    assert_eq!(programs(), (1, 1), "once");
-    endpoint.close();
-    assert_eq!(programs(), (0, 0));
-    Ok(())
-}
-
-pub(crate) fn missing_links() -> Outcome {
-    let (bed, bpffs) = (BridgeBed::build(2, 1_500)?, Bpffs::mount());
-    let (members, host) = (members(&bed), &bed.hosts()[1]);
-    let config = lasting(group(members));
-    let leader = Leader::start(&bed.hosts()[0], config.clone(), 4);
-    let first = bind(host, options(Some(&bpffs.folder()))).unwrap();
-    let transport = first.join(config.clone()).unwrap();
-    follow(&transport, 4, 1);
-    leader.send(1..=1, || leader.quorum() == 1);
-    drop((transport, first));
-    let live = bpffs.contents().pop().unwrap().join("live");
-    std::fs::remove_file(live.join("link_in")).unwrap();
-    std::fs::remove_file(live.join("link_out")).unwrap();
-    // The kernel takes them away some time after their last pin.
-    let end = Instant::now() + PATIENCE;
-    while attached(host) != 0 {
-        assert!(Instant::now() < end, "the programs are still there");
-    }
-    let second = bind(host, options(Some(&bpffs.folder()))).unwrap();
-    assert_eq!(attached(host), 2);
-    let transport = second.join(config).unwrap();
-    leader.send(2..=2, || leader.quorum() == 2);
-    assert_eq!(poll(&transport).0, [1, 2]);
-    second.close();
     Ok(())
 }
 
