@@ -19,7 +19,9 @@ pub(crate) fn best(options: &Options) -> Result<(Opened, Selected)> {
         Ok((backend, place)) => {
             return Ok((backend, Selected::new("ebpf", format!("it works here; {place}"))));
         }
-        Err(TransportError::Unavailable { backend, reason, why }) if cfg!(feature = "socket") => {
+        Err(TransportError::Unavailable { backend, reason, why })
+            if cfg!(feature = "socket") && !is_pinned(options) =>
+        {
             (backend, reason, why)
         }
         // An address that is taken or a key that is wrong is no better on a socket.
@@ -35,6 +37,19 @@ pub(crate) fn best(options: &Options) -> Result<(Opened, Selected)> {
          ask for the ebpf backend"
     );
     Ok((backend, Selected::instead("socket", Fallback::new(from, reason, why))))
+}
+
+/// Whether programs may have outlived an earlier process. They acknowledge in its name until their leases
+/// end, so a member that begins anew on a socket would not be the only one of its name; and what is to
+/// outlive this process would not.
+fn is_pinned(options: &Options) -> bool {
+    #[cfg(feature = "ebpf")]
+    return options.ebpf.pin.is_some();
+    #[cfg(not(feature = "ebpf"))]
+    {
+        let _ = options;
+        false
+    }
 }
 
 #[cfg(feature = "socket")]

@@ -19,7 +19,8 @@ use crate::candidates;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Choice {
-    /// The best of the built-in ones that works here.
+    /// The best of the built-in ones that works here. With `EbpfOptions::pin` it is the kernel or an error:
+    /// programs that outlived an earlier process may still acknowledge in its name.
     #[default]
     Auto,
     /// UDP sockets, or an error.

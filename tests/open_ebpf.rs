@@ -34,6 +34,12 @@ fn falls_back(address: SocketAddr, reason: Obstacle, says: &str) {
         }
         _ => panic!("{refused}"),
     }
+    let mut pinned = options(1, address);
+    pinned.ebpf.pin = Some("/sys/fs/bpf/electrode-none".into());
+    let refused = electrode::open(pinned).unwrap_err();
+    let is_told =
+        matches!(&refused, TransportError::Unavailable { reason: told, .. } if *told == reason);
+    assert!(is_told, "what may be pinned is not left for sockets: {refused}");
     let endpoint = electrode::open(options(1, address)).unwrap();
     let selected = endpoint.backend();
     let fallback = selected.fallback.as_ref().expect("a fallback");

@@ -72,6 +72,7 @@ pub struct EbpfOptions {
     /// default, leaves nothing behind. See
     #[cfg_attr(target_os = "linux", doc = " [`EbpfEndpoint::bind`](crate::EbpfEndpoint::bind).")]
     #[cfg_attr(not(target_os = "linux"), doc = " `EbpfEndpoint::bind`.")]
+    /// `electrode::open` then never falls back to sockets.
     pub pin: Option<PathBuf>,
     /// What the socket beside the programs looks at.
     pub socket: SocketOptions,
