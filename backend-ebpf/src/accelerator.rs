@@ -81,7 +81,7 @@ impl Programs {
             }
             Some(folder) => {
                 let charter = Charter::new(config, &settings, options.hook);
-                pin::start(folder, address, charter, &settings, resolve)?
+                pin::start(folder, address, charter, &settings, resolve, load)?
             }
         };
         // Subscribed before the tables are read: nothing is missed in between.

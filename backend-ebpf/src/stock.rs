@@ -93,6 +93,8 @@ fn check(shared: Shared) -> Result<(Kernel, Rings), EbpfError> {
     assert!(!shared.is_broken(), "a kernel that ran no commands is not used again");
     let (mut kernel, mut rings, places) = shared.into_parts();
     assert!(places.is_empty(), "groups outlived their endpoint: {places:?}");
+    let pins = kernel.pins.take();
+    assert!(pins.is_none_or(|pins| pins.is_ending()), "what is still pinned is not used again");
     for sleepers in [kernel.desk.sleepers(), kernel.desk.nappers()] {
         assert_eq!(sleepers.load(Ordering::SeqCst), 0, "who slept was not counted out");
     }

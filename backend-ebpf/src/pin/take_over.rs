@@ -46,8 +46,8 @@ fn log_name(cpu: usize) -> String {
     format!("log_{cpu}")
 }
 
-/// Takes over what is pinned for the address, or loads the programs and pins them, for the hook that
-/// `resolve` finds. Attaches nothing.
+/// Takes over what is pinned for the address, or has the programs loaded and pins them, for the hook
+/// that `resolve` finds. Attaches nothing.
 ///
 /// # Errors
 /// What [`Folder::claim`] says; [`EbpfError::PinsDiffer`] and [`EbpfError::PinsDamaged`]: then nothing
@@ -59,22 +59,22 @@ pub(crate) fn start(
     charter: Charter,
     settings: &Settings,
     resolve: impl FnOnce() -> Result<Hook, EbpfError>,
+    load: impl FnOnce(&Settings) -> Result<(Kernel, Rings), EbpfError>,
 ) -> Result<Start, EbpfError> {
     let folder = Folder::claim(folder, address)?;
     if folder.is_live() {
         take_over(folder, charter, settings)
     } else {
-        make(folder, charter, settings, resolve()?)
+        make(folder, charter, resolve()?, load(settings)?)
     }
 }
 
 fn make(
     folder: Folder,
     mut charter: Charter,
-    settings: &Settings,
     hook: Hook,
+    (mut kernel, rings): (Kernel, Rings),
 ) -> Result<Start, EbpfError> {
-    let (mut kernel, rings) = Kernel::load(settings)?;
     let pins = Pins::make(folder)?;
     let new = pins.folder().prepare()?;
     for name in [GROUPS, BOARDS, DESK, TICKS] {

@@ -2,6 +2,7 @@
 //! one hook.
 
 use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use electrode_backend_ebpf::{EbpfEndpoint, EbpfOptions, Hook, Stock};
@@ -9,6 +10,8 @@ use electrode_backend_socket::{SocketEndpoint, SocketOptions};
 use electrode_conformance::testbed::{TapCluster, TapEndpoint, TapPool};
 use electrode_conformance::{Cluster, ClusterSpec, Features, Harness, SetupError};
 use electrode_transport::{EndpointConfig, GroupConfig, QuorumTransport, Result};
+
+use crate::bpffs::Bpffs;
 
 /// By which hook the node of a number has the programs; `None` if it is a socket alone.
 type HookOf = fn(usize) -> Option<Hook>;
@@ -20,19 +23,28 @@ struct Setup {
     hook_of: HookOf,
     /// Every case on IPv6, not only the one that asks for it.
     ipv6: bool,
+    /// Everything is pinned: a log that outlives its process is the same log.
+    pinned: bool,
 }
 
-const SETUPS: [Setup; 7] = [
-    Setup { hook: "tc", hook_of: |_| Some(Hook::Tc), ipv6: false },
-    Setup { hook: "xdp-generic", hook_of: |_| Some(Hook::XdpGeneric), ipv6: false },
-    Setup { hook: "xdp-native", hook_of: |_| Some(Hook::XdpNative), ipv6: false },
+impl Setup {
+    const fn new(hook: &'static str, hook_of: HookOf) -> Self {
+        Self { hook, hook_of, ipv6: false, pinned: false }
+    }
+}
+
+const SETUPS: [Setup; 9] = [
+    Setup::new("tc", |_| Some(Hook::Tc)),
+    Setup::new("xdp-generic", |_| Some(Hook::XdpGeneric)),
+    Setup::new("xdp-native", |_| Some(Hook::XdpNative)),
     // Most cases have node 0 lead: here its kernel counts what sockets acknowledge ...
-    Setup { hook: "socket-follows", hook_of: |node| mixed(node), ipv6: false },
+    Setup::new("socket-follows", mixed),
     // ... and here kernels acknowledge to a socket that counts.
-    Setup { hook: "socket-leads", hook_of: |node| mixed(node + 1), ipv6: false },
-    // The two kinds of XDP run one program, and differ below it alone.
-    Setup { hook: "tc-ipv6", hook_of: |_| Some(Hook::Tc), ipv6: true },
-    Setup { hook: "xdp-native-ipv6", hook_of: |_| Some(Hook::XdpNative), ipv6: true },
+    Setup::new("socket-leads", |node| mixed(node + 1)),
+    Setup { ipv6: true, ..Setup::new("tc-ipv6", |_| Some(Hook::Tc)) },
+    Setup { ipv6: true, ..Setup::new("xdp-generic-ipv6", |_| Some(Hook::XdpGeneric)) },
+    Setup { ipv6: true, ..Setup::new("xdp-native-ipv6", |_| Some(Hook::XdpNative)) },
+    Setup { pinned: true, ..Setup::new("tc-pinned", |_| Some(Hook::Tc)) },
 ];
 
 /// Every other node with the programs, by one hook after another.
@@ -73,20 +85,30 @@ impl Harness for EbpfHarness {
     fn cluster(&self, spec: &ClusterSpec, seed: u64) -> Result<Box<dyn Cluster>, SetupError> {
         let spec = ClusterSpec { ipv6: spec.ipv6 || self.setup.ipv6, ..spec.clone() };
         let (hook_of, stock) = (self.setup.hook_of, self.stock.clone());
+        let bpffs = self.setup.pinned.then(|| Arc::new(Bpffs::mount()));
         let cluster = TapCluster::build(&self.pool, &spec, seed, move |place, config| {
             let Some(hook) = hook_of(place.node) else {
                 let endpoint = SocketEndpoint::bind(config, SocketOptions::default())?;
                 return Ok(Endpoint::Socket(endpoint));
             };
-            Ok(Endpoint::Ebpf(bind(hook, config, stock.as_deref())?))
+            // A folder of its own for each node: all have the same few addresses.
+            let folder = |bpffs: &Arc<Bpffs>| bpffs.root().join(format!("node_{}", place.node));
+            let endpoint = bind(hook, config, bpffs.as_ref().map(folder), stock.as_deref())?;
+            Ok(Endpoint::Ebpf { endpoint, _bpffs: bpffs.clone() })
         })?;
         Ok(Box::new(cluster))
     }
 }
 
-fn bind(hook: Hook, config: EndpointConfig, stock: Option<&Stock>) -> Result<EbpfEndpoint> {
+fn bind(
+    hook: Hook,
+    config: EndpointConfig,
+    pin: Option<PathBuf>,
+    stock: Option<&Stock>,
+) -> Result<EbpfEndpoint> {
     let mut options = EbpfOptions::default();
     options.hook = hook.into();
+    options.pin = pin;
     options.log_bytes = 1 << 20;
     match stock {
         Some(stock) => stock.bind(config, options),
@@ -95,28 +117,32 @@ fn bind(hook: Hook, config: EndpointConfig, stock: Option<&Stock>) -> Result<Ebp
 }
 
 enum Endpoint {
-    Ebpf(EbpfEndpoint),
+    Ebpf {
+        endpoint: EbpfEndpoint,
+        /// The file system of its pins, if it has any, for as long.
+        _bpffs: Option<Arc<Bpffs>>,
+    },
     Socket(SocketEndpoint),
 }
 
 impl TapEndpoint for Endpoint {
     fn open(&self, config: GroupConfig) -> Result<Arc<dyn QuorumTransport>> {
         match self {
-            Self::Ebpf(endpoint) => endpoint.join(config),
+            Self::Ebpf { endpoint, .. } => endpoint.join(config),
             Self::Socket(endpoint) => Ok(Arc::new(endpoint.join(config)?)),
         }
     }
 
     fn drive(&self) -> Result<()> {
         match self {
-            Self::Ebpf(endpoint) => endpoint.drive(),
+            Self::Ebpf { endpoint, .. } => endpoint.drive(),
             Self::Socket(endpoint) => endpoint.drive(),
         }
     }
 
     fn close(&self) {
         match self {
-            Self::Ebpf(endpoint) => endpoint.close(),
+            Self::Ebpf { endpoint, .. } => endpoint.close(),
             Self::Socket(endpoint) => endpoint.close(),
         }
     }

@@ -1,5 +1,5 @@
 //! The conformance suite on the eBPF backend: by every hook, over IPv4 and IPv6, and in groups that
-//! mix hooks with members on plain sockets. Linux, as root; unprivileged, every case says that it was
+//! mix hooks with members on plain sockets; and with everything pinned. Linux, as root; unprivileged, every case says that it was
 //! left out.
 //!
 //! A filter chooses: `cargo test -p electrode-backend-ebpf --test conformance -- ebpf-tc/fenced`.
@@ -7,6 +7,10 @@
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+#[path = "../pinned/bpffs.rs"]
+#[allow(dead_code, reason = "the pinned tests' own, which use all of it")]
+mod bpffs;
 #[cfg(target_os = "linux")]
 mod harness;
 

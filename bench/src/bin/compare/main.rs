@@ -18,7 +18,7 @@ use clap::Parser;
 
 use measure::{Programs, Setting, Subject};
 use report::{Report, Row};
-use topology::Topology;
+use topology::{Receive, Topology};
 
 /// Compares the backends with the raw C floors.
 #[derive(Parser)]
@@ -32,6 +32,9 @@ struct Arguments {
     /// How the leader waits.
     #[arg(long, value_delimiter = ',', default_value = "block,spin", value_parser = ["block", "spin"])]
     mode: Vec<String>,
+    /// Which CPUs take in what arrives.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "sender")]
+    receive: Vec<Receive>,
     /// Proposals under way at a time.
     #[arg(long, value_delimiter = ',', default_value = "1,64")]
     window: Vec<u64>,
@@ -81,9 +84,12 @@ fn settings(arguments: &Arguments) -> Vec<Setting> {
     let mut settings = Vec::new();
     for &members in &arguments.members {
         for mode in &arguments.mode {
-            for &window in &arguments.window {
-                let operations = if window == 1 { 60_000 } else { 200_000 } / scale;
-                settings.push(Setting { members, spin: mode == "spin", window, operations });
+            for &receive in &arguments.receive {
+                for &window in &arguments.window {
+                    let operations = if window == 1 { 60_000 } else { 200_000 } / scale;
+                    let spin = mode == "spin";
+                    settings.push(Setting { members, spin, receive, window, operations });
+                }
             }
         }
     }
@@ -100,6 +106,7 @@ fn compare(arguments: &Arguments) -> io::Result<bool> {
     let rounds = if arguments.quick { 1 } else { arguments.rounds };
     let mut report = Report::new(rounds);
     for setting in settings(arguments) {
+        topology.steer(setting.receive)?;
         let able = |subject: &&Subject| subject.can(&setting);
         for round in 0..rounds {
             for &subject in arguments.subjects.iter().filter(able) {

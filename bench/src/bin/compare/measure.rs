@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::topology::Topology;
+use crate::topology::{Receive, Topology};
 
 const PORT: u16 = 10_001;
 
@@ -71,6 +71,7 @@ impl Subject {
 pub(crate) struct Setting {
     pub(crate) members: u8,
     pub(crate) spin: bool,
+    pub(crate) receive: Receive,
     pub(crate) window: u64,
     pub(crate) operations: u64,
 }
@@ -195,10 +196,20 @@ fn command(
     };
     let members: Vec<_> =
         (0..setting.members).map(|index| format!("{}:{PORT}", Topology::address(index))).collect();
-    let mut command = topology.on(index, &programs.propose);
+    let mut command = place(topology, setting, index, &programs.propose);
     command.args(["--members", &members.join(","), "--index", &index.to_string()]);
     command.args(["--mode", setting.mode(), "--window", &setting.window.to_string()]);
     command.args(["--operations", &setting.operations.to_string()]).args(arguments);
+    command
+}
+
+/// A program on its host, the leader on the CPU that is its own if one is.
+fn place(topology: &Topology, setting: &Setting, index: u8, program: &Path) -> Command {
+    if index > 0 || setting.receive != Receive::Beside {
+        return topology.on(index, program);
+    }
+    let mut command = topology.on(index, "taskset");
+    command.args(["-c", "0"]).arg(program);
     command
 }
 
@@ -213,7 +224,7 @@ fn floor(
     let role = if index == 0 { "leader" } else { "follower" };
     let places = 1..if index == 0 { setting.members } else { 1 };
     if subject == Subject::FloorSockets {
-        let mut command = topology.on(index, &programs.sockets);
+        let mut command = place(topology, setting, index, &programs.sockets);
         if index > 0 {
             command.args([role, &PORT.to_string()]);
         } else {
@@ -223,7 +234,7 @@ fn floor(
         return command;
     }
     let hook = if subject == Subject::FloorTc { "tc" } else { "xdp" };
-    let mut command = topology.on(index, &programs.drive);
+    let mut command = place(topology, setting, index, &programs.drive);
     command.arg(&programs.object).args([role, hook, "eth0"]);
     if index == 0 {
         command.args([&operations, &window]);

@@ -37,11 +37,20 @@ impl Report {
             kernel.trim()
         );
         println!(
-            "{:>7} {:<5} {:>6}  {:<17} {:>9} {:>8} {:>8} {:>8} {:>5}",
-            "members", "mode", "window", "subject", "ops/s", "p50 us", "p99 us", "cpu us", "lost"
+            "{:>7} {:<5} {:<7} {:>6}  {:<17} {:>9} {:>8} {:>8} {:>8} {:>5}",
+            "members",
+            "mode",
+            "receive",
+            "window",
+            "subject",
+            "ops/s",
+            "p50 us",
+            "p99 us",
+            "cpu us",
+            "lost"
         );
         let kernel = kernel.trim().into();
-        Self { schema: 2, kernel, cpus, rounds, payload_len_bytes: 64, rows: Vec::new() }
+        Self { schema: 3, kernel, cpus, rounds, payload_len_bytes: 64, rows: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, row: Row) {
@@ -90,9 +99,10 @@ impl Report {
         for subject in self.subjects(setting) {
             let Some(median) = self.median(setting, subject) else { continue };
             println!(
-                "{:>7} {:<5} {:>6}  {:<17} {:>9.0} {:>8.1} {:>8.1} {:>8.2} {:>5}",
+                "{:>7} {:<5} {:<7} {:>6}  {:<17} {:>9.0} {:>8.1} {:>8.1} {:>8.2} {:>5}",
                 setting.members,
                 setting.mode(),
+                setting.receive.name(),
                 setting.window,
                 subject.name(),
                 median.ops_per_s,

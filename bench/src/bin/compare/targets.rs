@@ -36,8 +36,9 @@ pub(crate) fn print(report: &Report) -> bool {
 fn of_setting(report: &Report, setting: &Setting) -> Vec<Target> {
     let mut targets = Vec::new();
     let of = |subject| report.median(setting, subject);
+    let Setting { members, receive, window, .. } = setting;
     let name =
-        format!("{} members, {}, window {}", setting.members, setting.mode(), setting.window);
+        format!("{members} members, {}, {}, window {window}", setting.mode(), receive.name());
     let mut add = |what: &str, ratio: f64, limit: f64, at_most: bool| {
         targets.push(Target { what: format!("{name}: {what}"), ratio, limit, at_most });
     };

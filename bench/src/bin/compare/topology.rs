@@ -3,6 +3,43 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::{self, Command};
+use std::thread;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Which CPUs take in what arrives at the hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Receive {
+    /// That of whoever sends, as a veth does by itself: one CPU does the work of all hosts, one after the
+    /// other.
+    Sender,
+    /// At the followers all but the first, which the leader has for itself: as if they were machines of
+    /// their own. Their answers arrive at the leader there too, beside what it sends.
+    Beside,
+    /// At all hosts whichever CPU the kernel picks for each pair of addresses.
+    Any,
+}
+
+impl Receive {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The CPUs of a host's receive queue as the kernel's documentation of RPS wants them
+    /// (`networking/scaling.rst`): hexadecimal, of 32 CPUs at most here. Zero is the sender's.
+    fn mask(self, index: u8) -> String {
+        let cpus = thread::available_parallelism().map_or(1, usize::from).min(32);
+        let all = u32::MAX >> (32 - cpus);
+        let mask = match self {
+            Self::Beside if index > 0 => all & !1,
+            Self::Any => all,
+            Self::Sender | Self::Beside => 0,
+        };
+        format!("{mask:x}")
+    }
+}
 
 /// Hosts `0..count` with the addresses 10.78.0.10 and up.
 pub(crate) struct Topology {
@@ -27,6 +64,21 @@ impl Topology {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.host(index)]).arg(program);
         command
+    }
+
+    /// Says which CPUs take in what arrives.
+    pub(crate) fn steer(&self, receive: Receive) -> io::Result<()> {
+        const QUEUE: &str = "/sys/class/net/eth0/queues/rx-0/rps_cpus";
+        for index in 0..self.count {
+            // The folder is that of the namespace whose `ip netns exec` mounted it.
+            let write = format!("echo {} >{QUEUE}", receive.mask(index));
+            let output = self.on(index, "sh").args(["-c", &write]).output()?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                return Err(io::Error::other(format!("{QUEUE}: {}", said.trim())));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn mac(index: u8) -> String {
