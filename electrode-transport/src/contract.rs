@@ -131,7 +131,9 @@ pub trait TransportCore: Send + Sync {
     fn try_broadcast(&self, ballot: Ballot, frames: &[Frame<'_>]) -> Result<usize>;
 
     /// How far the quorum has come at `ballot`. Level-triggered: it only rises while the leadership
-    /// lasts, and asking again loses nothing.
+    /// lasts, and asking again loses nothing. A kernel that counts shows it here as soon as it has
+    /// counted ([`Capabilities::kernel_quorum`](crate::Capabilities)); elsewhere what has arrived counts
+    /// when somebody drives.
     ///
     /// # Errors
     /// [`TransportError::NotLeading`].
