@@ -7,11 +7,11 @@ use electrode_transport::rules::{Acceptor, AckMode, ArmError, Proposal, Tally, V
 use electrode_transport::{Ballot, MEMBERS_MAX, MemberIndex, Slot, Time};
 
 use crate::group::{
-    Seat, has_room, renew_lease, show_acceptor, show_member, show_next, show_tally,
+    Seat, has_room, hint, renew_lease, show_acceptor, show_member, show_next, show_tally,
 };
 use crate::ingress::is_known;
 use crate::log::Reserved;
-use crate::maps::el_places;
+use crate::maps::{el_hints, el_places};
 use crate::packet::{Packet, Xdp};
 
 const HEAD: usize = size_of::<Command>();
@@ -96,6 +96,10 @@ fn open(seat: Seat, opening: &Opening) -> u32 {
         group.open = 1;
     });
     let _ = el_places.insert(id, seat.place, 0);
+    if let Some(word) = el_hints.get_ptr_mut(hint(id)) {
+        // SAFETY: one word, which everybody reads and writes whole.
+        unsafe { word.write_volatile(seat.place) };
+    }
     1
 }
 

@@ -5,7 +5,9 @@ use electrode_ebpf_abi::{Board, Group, Notice, Tick};
 use electrode_transport::rules::Acceptor;
 use electrode_transport::{MemberIndex, Slot, Time};
 
-use crate::maps::{Cell, el_boards, el_desk, el_groups, el_notices, el_places, el_ticks};
+use crate::maps::{
+    Cell, HINTS, el_boards, el_desk, el_groups, el_hints, el_notices, el_places, el_ticks,
+};
 
 /// One group, by its place in the maps. The pointers lead into map values of static size.
 #[derive(Clone, Copy)]
@@ -23,11 +25,20 @@ impl Seat {
         Some(Self { place, cell, board })
     }
 
+    /// The open group's of that id. It may close meanwhile: whoever takes the lock looks again.
     #[inline(always)]
     pub fn of(id: u32) -> Option<Self> {
         // SAFETY: the value is one word, never half written.
-        let place = unsafe { el_places.get(id) }?;
-        Self::at(*place)
+        let mut place = unsafe { el_hints.get_ptr(hint(id))?.read_volatile() };
+        let cell = el_groups.get_ptr(place);
+        // SAFETY: a map value that lives as long as the program runs; plain words.
+        let is_it =
+            cell.is_some_and(|cell| unsafe { (*cell).group.id == id && (*cell).group.open != 0 });
+        if !is_it {
+            // SAFETY: the value is one word, never half written.
+            place = unsafe { *el_places.get(id)? };
+        }
+        Self::at(place)
     }
 
     /// The state, for a look without the lock: what it says may be past already.
@@ -50,6 +61,12 @@ impl Seat {
             result
         }
     }
+}
+
+/// The place of an id in the hints.
+#[inline(always)]
+pub const fn hint(id: u32) -> u32 {
+    id & (HINTS as u32 - 1)
 }
 
 /// Shows the acceptor on the board, a word at a time: readers take none of them half.

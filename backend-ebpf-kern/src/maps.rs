@@ -10,6 +10,8 @@ use electrode_ebpf_abi::{
 
 /// `BPF_F_MMAPABLE`.
 const MAPPED: usize = 1 << 10;
+/// Several times the groups, so that few share one; a power of two.
+pub const HINTS: usize = 4_096;
 /// Stand-ins: user space chooses the rings' sizes.
 const RING_BYTES: usize = 1 << 16;
 
@@ -37,6 +39,11 @@ pub static OFFLOADS: u32 = 0;
 /// Where each group is, by its id.
 #[btf_map]
 pub static el_places: HashMap<u32, u32, { GROUPS_MAX as usize }> = HashMap::new();
+
+/// Where a group most likely is, by its id's low bits: an array is looked up without a call. Whoever goes
+/// by it compares the id.
+#[btf_map]
+pub static el_hints: Array<u32, { HINTS }> = Array::new();
 
 #[btf_map]
 pub static el_groups: Array<Cell, { GROUPS_MAX as usize }> = Array::new();

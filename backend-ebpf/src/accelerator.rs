@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
-use electrode_transport::engine::Engine;
+use electrode_transport::engine::{Engine, Outbox};
 use electrode_transport::rules::Gate;
 use electrode_transport::wire::HEADER_LEN;
 use electrode_transport::{
@@ -110,6 +110,11 @@ impl Programs {
             seen: AtomicU64::new(u64::MAX),
             asked: AtomicU64::new(0),
         })
+    }
+
+    /// Whether the kernel copies broadcasts.
+    fn copies(&self) -> bool {
+        self.offloads & offload::BROADCAST != 0 && self.shared.is_attached(attached::EGRESS)
     }
 
     fn sleepers(&self, doze: Doze) -> &AtomicU64 {
@@ -279,14 +284,22 @@ impl Accelerator for Programs {
         self.sleepers(from).fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn covers_any(&self) -> bool {
-        self.offloads & offload::BROADCAST != 0 && self.shared.is_attached(attached::EGRESS)
-    }
-
-    fn covers(&self, datagram: &[u8], to: SocketAddr) -> bool {
-        let Some(group) = broadcast_group(datagram) else { return false };
+    fn thin_out(&self, outbox: &mut Outbox) {
+        if !self.copies() {
+            return;
+        }
         let state = self.shared.state();
-        state.place_of(group).is_some_and(|place| place.covers(to))
+        // Copies of one datagram follow each other.
+        let mut last: Option<(*const u8, Option<&Place>)> = None;
+        outbox.leave_out(|copy| {
+            let start = copy.bytes.as_ptr();
+            let place = match last {
+                Some((same, place)) if same == start => place,
+                _ => broadcast_group(copy.bytes).and_then(|group| state.place_of(group)),
+            };
+            last = Some((start, place));
+            place.is_some_and(|place| place.covers(copy.to))
+        });
     }
 
     fn stats(&self, into: &mut Stats) {
@@ -316,7 +329,7 @@ impl Accelerator for Programs {
     fn capabilities(&self, mut plain: Capabilities) -> Capabilities {
         plain.backend = "ebpf";
         plain.pinned = self.shared.kernel.pins.is_some();
-        plain.kernel_broadcast = self.covers_any();
+        plain.kernel_broadcast = self.copies();
         let ingress = self.shared.is_attached(attached::INGRESS);
         plain.kernel_acknowledge = ingress && self.offloads & offload::ACKNOWLEDGE != 0;
         plain.kernel_quorum = ingress && self.offloads & offload::QUORUM != 0;

@@ -68,6 +68,7 @@ fn maps_have_the_layouts_of_user_space() {
     let scratch = 8 * 1_152;
     let expected = [
         ("el_places", BPF_MAP_TYPE_HASH, (KEY, 4), GROUPS_MAX, 0),
+        ("el_hints", BPF_MAP_TYPE_ARRAY, (KEY, 4), 4_096, 0),
         ("el_groups", BPF_MAP_TYPE_ARRAY, (KEY, cell), GROUPS_MAX, 0),
         ("el_boards", BPF_MAP_TYPE_ARRAY, (KEY, size::<Board>()), GROUPS_MAX, MAPPED),
         ("el_desk", BPF_MAP_TYPE_ARRAY, (KEY, size::<Desk>()), 1, MAPPED),

@@ -7,12 +7,11 @@
 //! [`Plain`], which does nothing, and costs nothing.
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use electrode_transport::engine::{Engine, Keeper, LocalKeeper};
+use electrode_transport::engine::{Engine, Keeper, LocalKeeper, Outbox};
 use electrode_transport::rules::Gate;
 use electrode_transport::{Capabilities, Counter, GroupConfig, Result, Stats, Time};
 
@@ -117,18 +116,11 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
         let _ = from;
     }
 
-    /// Whether [`covers`](Self::covers) is worth asking now.
+    /// Takes out of what is to be sent those copies of a broadcast that the kernel makes itself, out of
+    /// another copy that stays. They count as sent all the same. Under the lock.
     #[inline]
-    fn covers_any(&self) -> bool {
-        false
-    }
-
-    /// Whether the kernel makes this copy of a broadcast itself, out of another copy that is sent:
-    /// then this one is not. It counts as sent all the same. Under the lock.
-    #[inline]
-    fn covers(&self, datagram: &[u8], to: SocketAddr) -> bool {
-        let _ = (datagram, to);
-        false
+    fn thin_out(&self, outbox: &mut Outbox) {
+        let _ = outbox;
     }
 
     /// Adds the kernel's counters to the endpoint's.

@@ -170,7 +170,7 @@ impl<A: Accelerator> Core<A> {
         self.flush(state);
         let timeout = state.engine.poll_timeout().map_or(NEVER, |due| due.0);
         self.next_timeout.store(timeout, Ordering::Relaxed);
-        let due = self.due(&state.engine).map_or(NEVER, |due| due.0);
+        let due = self.accelerator.next_upkeep().map_or(timeout, |upkeep| timeout.min(upkeep.0));
         self.waiter.hasten(due);
         self.driver.hasten(due);
         state.engine.take_wakes()
@@ -186,9 +186,7 @@ impl<A: Accelerator> Core<A> {
         if engine.outbox().is_empty() {
             return;
         }
-        if self.accelerator.covers_any() {
-            engine.outbox().leave_out(|copy| self.accelerator.covers(copy.bytes, copy.to));
-        }
+        self.accelerator.thin_out(engine.outbox());
         let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
         let Some(socket) = socket.as_ref() else { return };
         let mut blocked = false;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_backend_socket::{SocketEndpoint, SocketHost, SocketOptions};
-use electrode_transport::engine::{Engine, GroupHandle, LocalKeeper, News};
+use electrode_transport::engine::{Engine, GroupHandle, LocalKeeper, News, Outbox};
 use electrode_transport::rules::Gate;
 use electrode_transport::wire::{DESTINATION_ALL, Header};
 use electrode_transport::{
@@ -172,13 +172,12 @@ impl Accelerator for Bell {
         assert!(self.dozing.fetch_sub(1, SeqCst) > 0, "only who sleeps is roused");
     }
 
-    fn covers_any(&self) -> bool {
-        self.carrier.lock().unwrap().is_some()
-    }
-
-    fn covers(&self, datagram: &[u8], to: SocketAddr) -> bool {
-        let (header, _) = Header::decode(datagram).unwrap();
-        header.destination == DESTINATION_ALL && *self.carrier.lock().unwrap() != Some(to)
+    fn thin_out(&self, outbox: &mut Outbox) {
+        let Some(carrier) = *self.carrier.lock().unwrap() else { return };
+        outbox.leave_out(|copy| {
+            let (header, _) = Header::decode(copy.bytes).unwrap();
+            header.destination == DESTINATION_ALL && carrier != copy.to
+        });
     }
 
     fn stats(&self, into: &mut Stats) {

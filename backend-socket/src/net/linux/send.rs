@@ -67,18 +67,20 @@ impl SendBatch {
     }
 
     /// For a single one `sendto` copies less from user space: 0.2 us of a broadcast that the kernel
-    /// clones, measured.
+    /// clones, measured. By the system call itself: the C library's function lets the thread be cancelled
+    /// in it, which nobody does here and which takes another 0.1 us.
     fn send_one(&self, socket: &Socket) -> io::Result<usize> {
         let (vector, header) = (self.vectors.get(0), &self.headers.get(0).msg_hdr);
         // SAFETY: vector and name were prepared just now, of a datagram that lives until the call
         // returns; the kernel only reads both.
         let sent = unsafe {
-            libc::sendto(
+            libc::syscall(
+                libc::SYS_sendto,
                 socket.as_raw_fd(),
                 vector.iov_base,
                 vector.iov_len,
                 libc::MSG_DONTWAIT,
-                header.msg_name.cast(),
+                header.msg_name,
                 header.msg_namelen,
             )
         };
