@@ -54,10 +54,23 @@ fn privileged(name: &str, test: fn() -> Outcome) -> Trial {
 
 // ---- reaching --------------------------------------------------------------------------------------
 
+/// A socket of a host. Tests run beside each other and some start processes: between its fork and its exec a
+/// child holds a copy of every socket of this process, also of one that was closed meanwhile, so an address
+/// may be in use for a moment longer.
 fn bind(host: &Host, ipv6: bool) -> Result<UdpSocket, SetupError> {
-    let socket = host.within(|| UdpSocket::bind(host.address(ipv6, PORT)))?.unwrap();
-    socket.set_nonblocking(true).unwrap();
-    Ok(socket)
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match host.within(|| UdpSocket::bind(host.address(ipv6, PORT)))? {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bound => {
+                let socket = bound.unwrap();
+                socket.set_nonblocking(true).unwrap();
+                return Ok(socket);
+            }
+        }
+    }
 }
 
 /// What comes within patience, moving frames by `turn`.
