@@ -2,8 +2,8 @@ macro_rules! ticks {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
         /// What the programs count, each CPU for itself.
         ///
-        /// Every packet that the ingress program sees adds to `Seen` and to exactly one of those up to
-        /// and including `PassOff`, so they add up.
+        /// Every frame that the ingress program sees adds to `Seen` and to exactly one of those up to and
+        /// including `PassOff`, so they add up. A packet that is no frame counts as one.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u32)]
         pub enum Tick { $($(#[$doc])* $name),* }
@@ -24,7 +24,7 @@ macro_rules! ticks {
 }
 
 ticks! {
-    /// Packets that the ingress program saw.
+    /// Frames and other packets that the ingress program saw.
     Seen = "ebpf_seen",
     /// Consumed: an accept frame stored.
     Stored = "ebpf_stored",

@@ -49,17 +49,32 @@ impl Seat {
     }
 
     /// Runs `step` under the lock. It must call no helper.
+    ///
+    /// `step` must be one program's alone: the compiler makes a function of a closure that two use, and
+    /// its result has no shape in BTF.
     #[inline(always)]
     pub fn locked<R>(&self, step: impl FnOnce(&mut Group, &mut Board) -> R) -> R {
+        let (group, board) = self.lock();
+        let result = step(group, board);
+        self.unlock();
+        result
+    }
+
+    /// Takes the lock: until [`unlock`](Self::unlock) no helper may be called.
+    #[inline(always)]
+    pub fn lock(&self) -> (&mut Group, &mut Board) {
         // SAFETY: the lock of a map value that lives as long as the program runs. While it is held
         // nobody else writes the group, nor the kernel's words of the board.
         unsafe {
-            let lock = &raw mut (*self.cell).lock;
-            bpf_spin_lock(lock);
-            let result = step(&mut (*self.cell).group, &mut *self.board);
-            bpf_spin_unlock(lock);
-            result
+            bpf_spin_lock(&raw mut (*self.cell).lock);
+            (&mut (*self.cell).group, &mut *self.board)
         }
+    }
+
+    #[inline(always)]
+    pub fn unlock(&self) {
+        // SAFETY: as above.
+        unsafe { bpf_spin_unlock(&raw mut (*self.cell).lock) };
     }
 }
 
@@ -138,10 +153,16 @@ pub fn tick(what: Tick) {
 
 #[inline(always)]
 pub fn tick_by(what: Tick, by: u64) {
+    tick_by_index(what as usize, by);
+}
+
+/// The same by the counter's index, which must be below [`Tick::COUNT`].
+#[inline(always)]
+pub fn tick_by_index(index: usize, by: u64) {
     if let Some(ticks) = el_ticks.get_ptr_mut(0) {
         // SAFETY: this CPU's own counters. A program that interrupts another here may lose it a
         // count, never more.
-        unsafe { (*ticks)[what as usize] += by };
+        unsafe { *(&raw mut (*ticks)).cast::<u64>().add(index) += by };
     }
 }
 

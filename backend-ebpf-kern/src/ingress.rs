@@ -4,13 +4,14 @@
 //! admission again and the rule; only after that submit or discard, and only then the reply.
 
 use aya_ebpf::helpers::generated as helper;
-use electrode_ebpf_abi::{Group, RECORD_CHARGE, Record, Tick, news, offload};
+use electrode_ebpf_abi::{Board, Group, RECORD_CHARGE, Record, Tick, news, offload};
 use electrode_transport::rules::{Position, Proposal, TallyVerdict, Verdict};
-use electrode_transport::wire::{FrameKind, HEADER_LEN, Header, flags};
+use electrode_transport::wire::{FrameKind, HEADER_LEN, HEADER_WORDS, Header, flags};
 use electrode_transport::{MemberIndex, Slot, Time};
 
 use crate::group::{
     Seat, has_room, note_passed, notify, renew_lease, show_acceptor, show_member, show_next, tick,
+    tick_by,
 };
 use crate::log::Reserved;
 use crate::maps::{body_len_max, is_keyed, offloads};
@@ -31,39 +32,51 @@ pub enum Fate {
 
 #[inline(always)]
 pub fn handle<P: Packet>(packet: P) -> Fate {
-    tick(Tick::Seen);
     let payload = match look(packet, 1) {
         Look::Bystander => {
+            tick(Tick::Seen);
             tick(Tick::PassBystander);
             return Fate::Pass;
         }
-        Look::Odd => return pass(Tick::PassMalformed),
+        Look::Odd => {
+            tick(Tick::Seen);
+            return pass(Tick::PassMalformed, 1);
+        }
         Look::Ours { payload } => payload,
     };
+    packet.hand_on();
+    tick(Tick::Seen);
     match settle(packet, payload) {
         Ok((what, fate)) => {
             tick(what);
             fate
         }
-        Err(why) => pass(why),
+        Err(why) => pass(why, 1),
     }
 }
 
+/// The packet goes up the stack, because of so many of its frames.
 #[inline(always)]
-fn pass(why: Tick) -> Fate {
-    tick(why);
+pub fn pass(why: Tick, frames: u32) -> Fate {
+    tick_by(why, frames.into());
     note_passed();
     Fate::Pass
 }
 
+/// The frame that a payload is, if it is one.
 #[inline(always)]
-fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
-    let words = head(packet).ok_or(Tick::PassMalformed)?;
-    let header = Header::from_words(&words).map_err(|_| Tick::PassMalformed)?;
+pub fn parse(words: &[u64; HEADER_WORDS], payload: u32) -> Result<Header, Tick> {
+    let header = Header::from_words(words).map_err(|_| Tick::PassMalformed)?;
     let len = u32::from(header.body_len);
     if payload != HEADER_LEN as u32 + len || len > body_len_max() {
         return Err(Tick::PassMalformed);
     }
+    Ok(header)
+}
+
+#[inline(always)]
+fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
+    let header = parse(&head(packet).ok_or(Tick::PassMalformed)?, payload)?;
     match header.kind {
         FrameKind::Message | FrameKind::Refused => return Err(Tick::PassMessage),
         FrameKind::Accept | FrameKind::Probe if !offloads(offload::ACKNOWLEDGE) => {
@@ -75,19 +88,33 @@ fn settle<P: Packet>(packet: P, payload: u32) -> Result<(Tick, Fate), Tick> {
         _ => {}
     }
     let seat = Seat::of(header.group.0).ok_or(Tick::PassGroup)?;
-    // Neither a tag is looked at nor room in a log taken for strangers. Admission counts under the lock:
-    // where it costs them nothing else, it is the only one.
+    let at = headers_len();
+    // Admission counts under the lock: where it costs strangers nothing else, it is the only one.
     if is_keyed() || matches!(header.kind, FrameKind::Accept) {
-        admit(packet, seat.glance(), &header).ok_or(Tick::PassRefused)?;
-        if is_keyed() && !broken!("any_tag") && !tag::is_right(packet, len, header.tag) {
-            return Err(Tick::PassTag);
-        }
+        vet(packet, at, seat, &header)?;
     }
     match header.kind {
-        FrameKind::Accept => accept(packet, seat, &header, len),
+        FrameKind::Accept => {
+            let (what, judged) = accept(packet, at, seat, &header)?;
+            if !judged.replies {
+                return Ok((what, Fate::Drop));
+            }
+            Ok((what, turn(packet, &accepted(&header, &judged))))
+        }
         FrameKind::Probe => probe(packet, seat, &header),
         _ => count(packet, seat, &header),
     }
+}
+
+/// Neither a tag is looked at nor room in a log taken for strangers.
+#[inline(always)]
+pub fn vet<P: Packet>(packet: P, at: usize, seat: Seat, header: &Header) -> Result<(), Tick> {
+    admit(packet, seat.glance(), header).ok_or(Tick::PassRefused)?;
+    let len = u32::from(header.body_len);
+    if is_keyed() && !broken!("any_tag") && !tag::is_right(packet, at, len, header.tag) {
+        return Err(Tick::PassTag);
+    }
+    Ok(())
 }
 
 /// Invariant 10: cluster, incarnation, index and address, all of one membership if under the lock.
@@ -135,7 +162,7 @@ fn answer(request: &Header, group_own: MemberIndex, kind: FrameKind, slots: [Slo
 }
 
 #[inline(always)]
-fn turn<P: Packet>(packet: P, header: &Header) -> Fate {
+pub fn turn<P: Packet>(packet: P, header: &Header) -> Fate {
     if reply::turn(packet, header) {
         Fate::Return
     } else {
@@ -146,22 +173,24 @@ fn turn<P: Packet>(packet: P, header: &Header) -> Fate {
 
 /// What the rule said of an accept frame or a probe, under one lock.
 #[derive(Clone, Copy)]
-struct Judged {
+pub struct Judged {
     verdict: Verdict,
-    replies: bool,
+    pub replies: bool,
     position: Position,
     own: MemberIndex,
     sequence: u64,
     commit_rose: bool,
 }
 
+/// Judges the accept frame at `at`, and stores it if it is to be.
 #[inline(always)]
-fn accept<P: Packet>(
+pub fn accept<P: Packet>(
     packet: P,
+    at: usize,
     seat: Seat,
     header: &Header,
-    len: u32,
-) -> Result<(Tick, Fate), Tick> {
+) -> Result<(Tick, Judged), Tick> {
+    let len = u32::from(header.body_len);
     let mut proposal = Proposal {
         ballot: header.ballot,
         sender: header.sender,
@@ -173,33 +202,20 @@ fn accept<P: Packet>(
     let now = Time(unsafe { helper::bpf_ktime_get_ns() });
     let charge = u64::from(len) + if broken!("free_head") { 0 } else { RECORD_CHARGE };
     let place = if wants(seat, &proposal, now) {
-        let at = headers_len() + HEADER_LEN - broken!("shifted_body") as usize;
-        Reserved::copy(packet, at, len)
+        Reserved::copy(packet, at + HEADER_LEN - broken!("shifted_body") as usize, len)
     } else {
         Reserved::NONE
     };
-    let judged = seat.locked(|group, board| {
-        proposal.sender = admit(packet, group, header)?;
-        renew_lease(group, board);
-        let commit = group.acceptor.commit();
-        let is_placed = place.is_some() || broken!("unstored_ack");
-        let room = is_placed && has_room(group, board, charge);
-        let verdict = group.acceptor.offer(&proposal, now, room);
-        if matches!(verdict, Verdict::Stored) {
-            group.sequence += 1;
-            group.charged += charge;
-            board.sequence = group.sequence;
-        }
-        show_acceptor(&group.acceptor, board);
-        Some(Judged {
-            verdict,
-            replies: verdict.replies(group.acceptor.mode()),
-            position: group.acceptor.position(),
-            own: group.gate.own,
-            sequence: group.sequence,
-            commit_rose: group.acceptor.commit().0 > commit.0,
-        })
-    });
+    let (group, board) = seat.lock();
+    let is_placed = place.is_some() || broken!("unstored_ack");
+    let judged = if let Some(sender) = admit(packet, group, header) {
+        proposal.sender = sender;
+        let has_room = is_placed && has_room(group, board, charge);
+        Some(offer(group, board, &proposal, now, has_room.then_some(charge)))
+    } else {
+        None
+    };
+    seat.unlock();
     let Some(judged) = judged else {
         place.discard();
         return Err(Tick::PassRefused);
@@ -229,9 +245,40 @@ fn accept<P: Packet>(
         Verdict::Straddle => Tick::Straddle,
         _ => return Err(Tick::PassVerdict),
     };
-    if !judged.replies {
-        return Ok((what, Fate::Drop));
+    Ok((what, judged))
+}
+
+/// Asks the rule, under the lock. `charge` is what the log has room for.
+#[inline(always)]
+fn offer(
+    group: &mut Group,
+    board: &mut Board,
+    proposal: &Proposal,
+    now: Time,
+    charge: Option<u64>,
+) -> Judged {
+    renew_lease(group, board);
+    let commit = group.acceptor.commit();
+    let verdict = group.acceptor.offer(proposal, now, charge.is_some());
+    if matches!(verdict, Verdict::Stored) {
+        group.sequence += 1;
+        group.charged += charge.unwrap_or(0);
+        board.sequence = group.sequence;
     }
+    show_acceptor(&group.acceptor, board);
+    Judged {
+        verdict,
+        replies: verdict.replies(group.acceptor.mode()),
+        position: group.acceptor.position(),
+        own: group.gate.own,
+        sequence: group.sequence,
+        commit_rose: group.acceptor.commit().0 > commit.0,
+    }
+}
+
+/// The reply to an accept frame that was judged.
+#[inline(always)]
+pub fn accepted(header: &Header, judged: &Judged) -> Header {
     let Position { next, acknowledged } = judged.position;
     let acknowledged = if broken!("newest_slot") { header.last } else { acknowledged };
     let mut reply =
@@ -239,7 +286,7 @@ fn accept<P: Packet>(
     if matches!(judged.verdict, Verdict::Gap) && !broken!("no_gap") {
         reply.flags = flags::GAP;
     }
-    Ok((what, turn(packet, &reply)))
+    reply
 }
 
 /// Some 20 microseconds, in a program that is slow but right: whoever fences meanwhile must wait.

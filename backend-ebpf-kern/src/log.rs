@@ -7,7 +7,7 @@ use electrode_ebpf_abi::Record;
 
 use crate::group::wake_flag;
 use crate::maps::el_logs;
-use crate::packet::Packet;
+use crate::packet::{Packet, opaque};
 
 /// A reserved record, its body copied.
 #[derive(Clone, Copy)]
@@ -30,6 +30,7 @@ impl Reserved {
         let cpu = unsafe { helper::bpf_get_smp_processor_id() };
         let Some(ring) = el_logs.get(cpu) else { return Self::NONE };
         let ring = core::ptr::from_ref(ring).cast_mut().cast();
+        let len = opaque(len);
         let room = |class: usize| len <= (CLASSES[class] - HEAD) as u32;
         if room(0) {
             Self::copy_sized::<P, { CLASSES[0] }>(ring, packet, at, len)

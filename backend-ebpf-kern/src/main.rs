@@ -22,6 +22,7 @@ mod maps;
 mod packet;
 mod probe;
 mod reply;
+mod segments;
 mod tag;
 
 use aya_ebpf::EbpfContext;
@@ -50,7 +51,19 @@ pub fn el_in_xdp(context: XdpContext) -> u32 {
 #[classifier]
 pub fn el_in_tc(context: TcContext) -> i32 {
     let skb = context.as_ptr().cast::<__sk_buff>();
-    match ingress::handle(Skb(skb)) {
+    go(skb, ingress::handle(Skb(skb)))
+}
+
+/// Where `el_in_tc` goes on with a packet that holds several frames.
+#[classifier]
+pub fn el_in_segments(context: TcContext) -> i32 {
+    let skb = context.as_ptr().cast::<__sk_buff>();
+    go(skb, segments::handle(Skb(skb)))
+}
+
+#[inline(always)]
+fn go(skb: *mut __sk_buff, fate: Fate) -> i32 {
+    match fate {
         Fate::Pass => NEXT,
         Fate::Drop => SHOT,
         Fate::Return => {

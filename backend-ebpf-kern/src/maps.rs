@@ -2,11 +2,12 @@
 #![allow(non_upper_case_globals, reason = "a map's name is what the system's tools show")]
 
 use aya_ebpf::bindings::bpf_spin_lock;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use electrode_ebpf_abi::{
     Board, CPUS_MAX, Desk, Endpoint, GROUPS_MAX, Group, Notice, Record, Tick,
 };
+use electrode_transport::wire::Header;
 
 /// `BPF_F_MMAPABLE`.
 const MAPPED: usize = 1 << 10;
@@ -26,6 +27,49 @@ pub struct Cell {
 /// The largest tagged frame, to the word.
 #[repr(C, align(8))]
 pub struct Scratch(pub [u64; 1_152]);
+
+/// What the frames of one packet have said so far.
+#[repr(C)]
+pub struct Batch {
+    /// The first words of the first frame's header: version, kind, sender, flags, cluster,
+    /// incarnation, group, ballot. One reply can only answer frames that agree on all of them.
+    pub identity: [u64; 4],
+    /// One if there is a reply.
+    pub is_answered: u64,
+    /// The newest reply's header, as this program has it.
+    reply: [u64; size_of::<Header>() / 8],
+}
+
+const _: () = assert!(size_of::<Header>().is_multiple_of(8) && align_of::<Header>() == 8);
+
+impl Batch {
+    /// By words: an array's comparison is a call of a function over bytes.
+    #[inline(always)]
+    pub fn is_of(&self, identity: &[u64; 4]) -> bool {
+        let mut difference = 0;
+        for index in 0..4 {
+            difference |= self.identity[index] ^ identity[index];
+        }
+        difference == 0
+    }
+
+    #[inline(always)]
+    pub fn set_reply(&mut self, reply: Header) {
+        // SAFETY: as large and as aligned as a header, as was asserted.
+        unsafe { (&raw mut self.reply).cast::<Header>().write(reply) };
+    }
+
+    /// # Safety
+    /// One must have been set.
+    #[inline(always)]
+    pub unsafe fn reply(&self) -> Header {
+        // SAFETY: as the caller promises.
+        unsafe { (&raw const self.reply).cast::<Header>().read() }
+    }
+}
+
+/// The place in `el_parts` of the program for packets that hold several frames.
+pub const SEGMENTS_PART: u32 = 0;
 
 /// The endpoint, fixed at load.
 #[unsafe(no_mangle)]
@@ -60,6 +104,14 @@ pub static el_ticks: PerCpuArray<[u64; Tick::COUNT], 1> = PerCpuArray::new();
 /// For tags alone: a CPU's whole frame, side by side.
 #[btf_map]
 pub static el_scratch: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// For packets that hold several frames alone.
+#[btf_map]
+pub static el_batch: PerCpuArray<Batch, 1> = PerCpuArray::new();
+
+/// Programs that others go on to.
+#[btf_map]
+pub static el_parts: ProgramArray<1> = ProgramArray::new();
 
 /// Accepted entries, one ring a CPU.
 #[btf_map]

@@ -4,10 +4,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::programs::TcContext;
 use electrode_transport::MemberIndex;
 use electrode_transport::wire::{HEADER_LEN, HEADER_WORDS};
 
-use crate::maps::{address_word, is_ipv6, port};
+use crate::maps::{SEGMENTS_PART, address_word, el_parts, is_ipv6, port};
 
 pub const ETHERNET: usize = 14;
 pub const UDP: usize = 8;
@@ -31,6 +32,9 @@ pub trait Packet: Copy {
     fn trim(self, len: u32) -> bool;
     /// A tag of the link layer was taken off on the way here.
     fn is_tagged(self) -> bool;
+    /// Hands a packet that holds several frames in one piece to the program for those, if there is one
+    /// on this hook. Returns if not.
+    fn hand_on(self);
     /// Makes the checksum at `at` (that of the request, whose UDP length was `before`) one of the
     /// reply, for which `sum` is the right one.
     fn seal(self, at: usize, before: u16, after: u16, sum: u16);
@@ -41,6 +45,16 @@ pub struct Skb(pub *mut __sk_buff);
 
 #[derive(Clone, Copy)]
 pub struct Xdp(pub *mut xdp_md);
+
+impl Skb {
+    /// How long the datagrams are that the packet is cut into later, the last possibly shorter; zero if
+    /// it is one.
+    #[inline(always)]
+    pub fn segment_len(self) -> u32 {
+        // SAFETY: the context that the kernel called with.
+        unsafe { (*self.0).gso_size }
+    }
+}
 
 impl Packet for Skb {
     #[inline(always)]
@@ -92,6 +106,14 @@ impl Packet for Skb {
     fn is_tagged(self) -> bool {
         // SAFETY: the context that the kernel called with.
         unsafe { (*self.0).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn hand_on(self) {
+        if self.segment_len() != 0 {
+            // SAFETY: nothing is left to be done here if the other program goes on.
+            unsafe { el_parts.tail_call(&TcContext::new(self.0), SEGMENTS_PART) };
+        }
     }
 
     /// A packet from a neighbour on this machine may hold no checksum yet but a seed, the sum of its
@@ -172,6 +194,10 @@ impl Packet for Xdp {
         false
     }
 
+    /// A piece that comes here is longer than its first frame, and so goes up the stack.
+    #[inline(always)]
+    fn hand_on(self) {}
+
     /// Nothing after this hook completes a checksum: the whole of it is written.
     #[inline(always)]
     fn seal(self, at: usize, _before: u16, _after: u16, sum: u16) {
@@ -238,6 +264,16 @@ pub fn bounded(member: MemberIndex) -> MemberIndex {
     MemberIndex(index as u8)
 }
 
+/// A length below 2^16, of which the compiler knows nothing: what is checked of it is checked of the very
+/// register that is used, where the verifier sees it.
+#[inline(always)]
+pub fn opaque(len: u32) -> u32 {
+    let mut len = u64::from(len);
+    // SAFETY: one instruction, on a register.
+    unsafe { core::arch::asm!("{0} &= 0xffff", inout(reg) len, options(pure, nomem, nostack)) };
+    len as u32
+}
+
 /// The frame's header, by loads if the packet has it in one piece. No array is set to zero before:
 /// that would be a loop over bytes.
 #[inline(always)]
@@ -248,6 +284,12 @@ pub fn head<P: Packet>(packet: P) -> Option<[u64; HEADER_WORDS]> {
         let words: [u64; HEADER_WORDS] = unsafe { read(start, at) };
         return Some(words.map(u64::from_le));
     }
+    head_at(packet, at)
+}
+
+/// The header of a frame that lies anywhere in the packet.
+#[inline(always)]
+pub fn head_at<P: Packet>(packet: P, at: usize) -> Option<[u64; HEADER_WORDS]> {
     let mut words = core::mem::MaybeUninit::<[u64; HEADER_WORDS]>::uninit();
     if !packet.load(at, words.as_mut_ptr().cast(), HEADER_LEN as u32) {
         return None;

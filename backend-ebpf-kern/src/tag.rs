@@ -3,20 +3,20 @@
 use electrode_transport::wire::{HEADER_LEN, Key, Tagger};
 
 use crate::maps::{el_scratch, key};
-use crate::packet::{Packet, headers_len};
+use crate::packet::{Packet, opaque};
 
 /// The longest tagged frame, in words.
 const WORDS: u32 = 1_152;
 
-/// Whether `tag` is the frame's, as `tag_frame` says.
+/// Whether `tag` is that of the frame at `at`, as `tag_frame` says.
 #[inline(always)]
-pub fn is_right<P: Packet>(packet: P, len: u32, tag: u64) -> bool {
+pub fn is_right<P: Packet>(packet: P, at: usize, len: u32, tag: u64) -> bool {
     let Some(scratch) = el_scratch.get_ptr_mut(0) else { return false };
-    let total = HEADER_LEN as u32 + len;
-    if len > WORDS * 8 - HEADER_LEN as u32 - 8 {
+    let total = opaque(HEADER_LEN as u32 + len);
+    if total < HEADER_LEN as u32 || total > WORDS * 8 - 8 {
         return false;
     }
-    packet.load(headers_len(), scratch.cast(), total) && el_tag(total) == tag
+    packet.load(at, scratch.cast(), total) && el_tag(total) == tag
 }
 
 /// The tag of the frame in this CPU's scratch. A function of its own for the verifier, which then

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use aya_obj::generated::bpf_map_type::{
     BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_ARRAY,
-    BPF_MAP_TYPE_RINGBUF,
+    BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF,
 };
 use electrode_ebpf_abi::{Board, CPUS_MAX, Desk, Endpoint, GROUPS_MAX, Group, Tick};
+use electrode_transport::wire::Header;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../objects/electrode.bpf.o");
@@ -37,6 +38,7 @@ fn programs_are_of_their_kinds() {
     let expected = BTreeMap::from([
         ("el_in_xdp", xdp.clone()),
         ("el_in_tc", tc.clone()),
+        ("el_in_segments", tc.clone()),
         ("el_out_tc", tc.clone()),
         ("el_control", xdp.clone()),
         ("el_seat", xdp.clone()),
@@ -66,6 +68,7 @@ fn maps_have_the_layouts_of_user_space() {
     let ticks = 8 * u32::try_from(Tick::COUNT).unwrap();
     // The longest body with its header, to the word: larger than any frame of a 9000-byte link.
     let scratch = 8 * 1_152;
+    let batch = 8 * 5 + size::<Header>();
     let expected = [
         ("el_places", BPF_MAP_TYPE_HASH, (KEY, 4), GROUPS_MAX, 0),
         ("el_hints", BPF_MAP_TYPE_ARRAY, (KEY, 4), 4_096, 0),
@@ -74,6 +77,9 @@ fn maps_have_the_layouts_of_user_space() {
         ("el_desk", BPF_MAP_TYPE_ARRAY, (KEY, size::<Desk>()), 1, MAPPED),
         ("el_ticks", BPF_MAP_TYPE_PERCPU_ARRAY, (KEY, ticks), 1, 0),
         ("el_scratch", BPF_MAP_TYPE_PERCPU_ARRAY, (KEY, scratch), 1, 0),
+        // Four words of identity, whether there is a reply, and the reply.
+        ("el_batch", BPF_MAP_TYPE_PERCPU_ARRAY, (KEY, batch), 1, 0),
+        ("el_parts", BPF_MAP_TYPE_PROG_ARRAY, (KEY, 4), 1, 0),
         ("el_logs", BPF_MAP_TYPE_ARRAY_OF_MAPS, (KEY, 4), CPUS_MAX, 0),
         ("el_notices", BPF_MAP_TYPE_RINGBUF, (0, 0), RING, 0),
     ]

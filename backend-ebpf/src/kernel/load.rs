@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use aya::maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use electrode_ebpf_abi::{Board, Desk, Endpoint, GROUPS_MAX, Tick};
@@ -51,6 +51,9 @@ pub(crate) const CONTROL: &str = "el_control";
 pub(crate) const SEAT: &str = "el_seat";
 pub(crate) const IN_XDP: &str = "el_in_xdp";
 pub(crate) const IN_TC: &str = "el_in_tc";
+/// Where the TC program goes on with a packet of several frames.
+const IN_SEGMENTS: &str = "el_in_segments";
+pub(crate) const PARTS: &str = "el_parts";
 pub(crate) const OUT_TC: &str = "el_out_tc";
 pub(crate) const CATCH: &str = "el_catch";
 
@@ -105,8 +108,28 @@ impl Kernel {
         }
     }
 
-    /// The same for a TC program.
+    /// The same for a TC program, and for those that it goes on to.
     pub(crate) fn load_tc(
+        &mut self,
+        name: &'static str,
+    ) -> Result<&mut SchedClassifier, EbpfError> {
+        if name == IN_TC {
+            self.load_segments()?;
+        }
+        self.load_classifier(name)
+    }
+
+    fn load_segments(&mut self) -> Result<(), EbpfError> {
+        let fd = self.load_classifier(IN_SEGMENTS)?.fd();
+        let fd = fd.and_then(|fd| fd.try_clone().map_err(ProgramError::IOError));
+        let fd = fd.map_err(|source| load_error(IN_SEGMENTS, source))?;
+        let map_error = |source| EbpfError::Map { name: PARTS, source: Box::new(source) };
+        let parts = self.ebpf.map_mut(PARTS).ok_or(EbpfError::Foreign { name: PARTS })?;
+        let mut parts: ProgramArray<_> = parts.try_into().map_err(map_error)?;
+        parts.set(0, &fd, 0).map_err(map_error)
+    }
+
+    fn load_classifier(
         &mut self,
         name: &'static str,
     ) -> Result<&mut SchedClassifier, EbpfError> {

@@ -10,7 +10,9 @@ mod objects;
 mod ring;
 
 pub(crate) use link::{Link, LinkPlace};
-pub(crate) use load::{CATCH, CONTROL, IN_TC, IN_XDP, Kernel, OUT_TC, Rings, SEAT, Settings};
+pub(crate) use load::{
+    CATCH, CONTROL, IN_TC, IN_XDP, Kernel, OUT_TC, PARTS, Rings, SEAT, Settings,
+};
 pub(crate) use mapped::{Mapped, Mapping};
 pub(crate) use objects::Objects;
 pub(crate) use ring::Ring;

@@ -38,7 +38,6 @@ impl Objects {
         }
     }
 
-    #[cfg(feature = "stock")]
     pub(crate) fn map_mut(&mut self, name: &str) -> Option<&mut Map> {
         match self {
             Self::Loaded(ebpf) => ebpf.map_mut(name),

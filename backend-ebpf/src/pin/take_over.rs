@@ -17,7 +17,9 @@ use super::pins::{Pins, damaged, ingress_name, pin};
 use super::{Dormant, found};
 use crate::error::EbpfError;
 use crate::hook::Hook;
-use crate::kernel::{CONTROL, IN_TC, Kernel, Mapped, OUT_TC, Objects, Ring, Rings, SEAT, Settings};
+use crate::kernel::{
+    CONTROL, IN_TC, Kernel, Mapped, OUT_TC, Objects, PARTS, Ring, Rings, SEAT, Settings,
+};
 
 /// What an endpoint starts with.
 pub(crate) struct Start {
@@ -97,6 +99,11 @@ fn make(
         let program = kernel.ebpf.program_mut(name).ok_or(EbpfError::Foreign { name })?;
         pin(name, program.pin(new.join(name)))?;
     }
+    if ingress == IN_TC {
+        // Only for as long as somebody has it does it hold what the ingress program goes on to.
+        let map = kernel.ebpf.map(PARTS).ok_or(EbpfError::Foreign { name: PARTS })?;
+        pin(PARTS, map.pin(new.join(PARTS)))?;
+    }
     charter.settle(hook);
     pins.write_charter(&charter, &kernel)?;
     pins.folder().publish()?;
@@ -123,6 +130,10 @@ fn take_over(
     for name in [GROUPS, TICKS] {
         let map = Map::from_map_data(find_map(folder, name)?);
         maps.insert(name, map.map_err(|source| EbpfError::Map { name, source: Box::new(source) })?);
+    }
+    if hook == Hook::Tc {
+        // To know that it is there: the pin holds it.
+        find_map(folder, PARTS)?;
     }
     let ebpf = Objects::Found { programs: find_programs(folder, hook)?, maps };
     // The last owner may have died asleep.
