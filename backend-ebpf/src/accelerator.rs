@@ -10,11 +10,11 @@ use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
 use electrode_transport::engine::{Engine, Outbox};
 use electrode_transport::rules::Gate;
-use electrode_transport::wire::HEADER_LEN;
 use electrode_transport::{
-    AckMode, Capabilities, Counter, EndpointConfig, GroupConfig, GroupId, Result, Stats, Time,
+    AckMode, Capabilities, Counter, EndpointConfig, GroupConfig, Result, Stats, Time,
 };
 
+use crate::broadcast;
 use crate::error::EbpfError;
 use crate::hook::Hook;
 use crate::keeper::KernelKeeper;
@@ -40,6 +40,8 @@ pub(crate) struct Programs {
     next_hops: Mutex<NextHops>,
     offloads: u32,
     hook: Hook,
+    /// Whether batches may leave in one piece.
+    segments: bool,
     interface: String,
     descriptors: Vec<RawFd>,
     nap: Nap,
@@ -104,6 +106,7 @@ impl Programs {
             next_hops: Mutex::new(next_hops),
             offloads,
             hook,
+            segments: options.segments && hook == Hook::Tc,
             interface: interface.name,
             descriptors,
             nap: Nap::of(options.nap),
@@ -189,14 +192,6 @@ fn read_hops(next_hops: &mut NextHops, place: &Place) -> BTreeMap<IpAddr, [u8; 6
 /// The size of a ring: a power of two of at least a page.
 fn ring_bytes(wanted: usize) -> u32 {
     u32::try_from(wanted).unwrap_or(1 << 30).clamp(1 << 16, 1 << 30).next_power_of_two()
-}
-
-/// Which group a frame to everybody is of.
-fn broadcast_group(datagram: &[u8]) -> Option<GroupId> {
-    const DESTINATION: usize = 58;
-    let head = datagram.first_chunk::<HEADER_LEN>()?;
-    let [.., a, b, c, d] = *head.first_chunk::<24>()?;
-    (head[DESTINATION] == 255).then_some(GroupId(u32::from_le_bytes([a, b, c, d])))
 }
 
 impl Accelerator for Programs {
@@ -295,11 +290,17 @@ impl Accelerator for Programs {
             let start = copy.bytes.as_ptr();
             let place = match last {
                 Some((same, place)) if same == start => place,
-                _ => broadcast_group(copy.bytes).and_then(|group| state.place_of(group)),
+                _ => broadcast::group(copy.bytes).and_then(|group| state.place_of(group)),
             };
             last = Some((start, place));
             place.is_some_and(|place| place.covers(copy.to))
         });
+    }
+
+    /// Such as the egress program arms the tally for at one look, and a follower's program answers with
+    /// one reply: successive slots of one leadership.
+    fn may_join(&self, one: &[u8], next: &[u8]) -> bool {
+        self.segments && self.copies() && broadcast::continues(one, next)
     }
 
     fn stats(&self, into: &mut Stats) {

@@ -58,6 +58,11 @@ pub struct EbpfOptions {
     pub acknowledge: bool,
     /// Whether a leader's kernel counts acknowledgements.
     pub quorum: bool,
+    /// Whether the accept frames of a batch leave in one piece (`UDP_SEGMENT`), which the network card
+    /// cuts into datagrams, or between namespaces of one machine nobody: a leader's kernel then works once
+    /// for a batch and not for each of its frames. Only where the own hook is [`Hook::Tc`], for the XDP
+    /// hooks of a follower on the same machine would pass such a piece up the stack.
+    pub segments: bool,
     /// Bytes of each CPU's log ring, over all groups; rounded up to a power of two. Each group's own
     /// bound is [`GroupConfig::log_bytes`](electrode_transport::GroupConfig::log_bytes).
     pub log_bytes: usize,
@@ -85,6 +90,7 @@ impl Default for EbpfOptions {
             broadcast: true,
             acknowledge: true,
             quorum: true,
+            segments: true,
             log_bytes: 16 << 20,
             nap: Duration::from_millis(1),
             pin: None,

@@ -123,6 +123,15 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
         let _ = outbox;
     }
 
+    /// Whether a datagram may leave in one piece with the one before it, which goes to the same address
+    /// and is not shorter. The system cuts the piece where it must, and a program on its way meets it
+    /// whole: only who knows that program can say so. Under the lock.
+    #[inline]
+    fn may_join(&self, one: &[u8], next: &[u8]) -> bool {
+        let _ = (one, next);
+        false
+    }
+
     /// Adds the kernel's counters to the endpoint's.
     #[inline]
     fn stats(&self, into: &mut Stats) {

@@ -194,7 +194,8 @@ impl<A: Accelerator> Core<A> {
         let mut retried = false;
         while !engine.outbox().is_empty() {
             engine.stats().add(Counter::SyscallsSend, 1);
-            match sender.send(socket, engine.outbox().iter()) {
+            let may_join = |one: &[u8], next: &[u8]| self.accelerator.may_join(one, next);
+            match sender.send(socket, engine.outbox().iter(), may_join) {
                 Ok(sent) => {
                     engine.outbox().advance(sent);
                     retried = false;

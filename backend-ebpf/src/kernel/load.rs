@@ -129,10 +129,7 @@ impl Kernel {
         parts.set(0, &fd, 0).map_err(map_error)
     }
 
-    fn load_classifier(
-        &mut self,
-        name: &'static str,
-    ) -> Result<&mut SchedClassifier, EbpfError> {
+    fn load_classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, EbpfError> {
         let program = self.ebpf.program_mut(name).ok_or(EbpfError::Foreign { name })?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|source| load_error(name, source))?;

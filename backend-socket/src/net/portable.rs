@@ -110,6 +110,7 @@ impl SendBatch {
         &mut self,
         socket: &Socket,
         mut datagrams: impl Iterator<Item = Transmit<'a>>,
+        _may_join: impl Fn(&[u8], &[u8]) -> bool,
     ) -> io::Result<usize> {
         let Some(transmit) = datagrams.next() else { return Ok(0) };
         socket.inner.send_to(transmit.bytes, &SockAddr::from(transmit.to)).map(|_| 1)

@@ -57,7 +57,7 @@ impl Outbox {
     }
 
     /// The waiting datagrams, oldest first. Those of one broadcast are neighbours and share bytes.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Transmit<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Transmit<'_>> + Clone {
         self.items[self.sent..]
             .iter()
             .map(|item| Transmit { to: item.to, bytes: &self.bytes[item.start..item.end] })

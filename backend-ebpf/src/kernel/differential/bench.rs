@@ -15,6 +15,13 @@ use crate::kernel::{Kernel, Rings, Settings};
 /// The offset and length of what the tests use of `struct __sk_buff`.
 const CONTEXT_LEN: usize = 192;
 const MARK: usize = 8;
+const GSO_SEGS: usize = 164;
+const GSO_SIZE: usize = 176;
+
+/// What a TC program returns (linux/pkt_cls.h).
+const TC_NEXT: u32 = !0;
+const TC_SHOT: u32 = 2;
+const TC_REDIRECT: u32 = 7;
 
 /// The programs of one load, and this thread's CPU's ring.
 #[derive(Debug)]
@@ -88,7 +95,9 @@ impl Bench {
     pub(super) fn take(&mut self, step: &Step, found: &mut Found) -> Result<Seen, EbpfError> {
         Ok(match step {
             Step::Arrive(hook, packet) => self.arrive(*hook, &packet.0)?,
-            Step::Leave(packet, mark) => self.leave(&packet.0, *mark)?,
+            Step::ArriveWhole(packet, step) => self.arrive_whole(&packet.0, *step)?,
+            Step::Leave(packet, mark) => self.leave(&packet.0, *mark, 0)?,
+            Step::LeaveWhole(packet, step) => self.leave(&packet.0, 0, *step)?,
             Step::Order(order) => Seen::Answer(self.order(order)?),
             Step::Lease(place, until) => {
                 self.kernel.boards.set_lease(*place, *until);
@@ -125,7 +134,10 @@ impl Bench {
         let failed = |source| EbpfError::Command { source: Box::new(source) };
         let (ran, [pass, drop, back]) = match hook {
             Hook::Xdp => (xdp(&self.kernel).and_then(|it| it.test_run(options)), [2, 1, 3]),
-            Hook::Tc => (tc(&self.kernel, IN_TC).and_then(|it| it.test_run(options)), [!0, 2, 7]),
+            Hook::Tc => {
+                let ran = tc(&self.kernel, IN_TC).and_then(|it| it.test_run(options));
+                (ran, [TC_NEXT, TC_SHOT, TC_REDIRECT])
+            }
         };
         let ran = ran.map_err(failed)?;
         let out = &self.out[..ran.data_size_out as usize];
@@ -137,9 +149,27 @@ impl Bench {
         })
     }
 
-    fn leave(&mut self, packet: &[u8], mark: u32) -> Result<Seen, EbpfError> {
-        let (mut before, mut after) = ([0; CONTEXT_LEN], [0; CONTEXT_LEN]);
-        before[MARK..MARK + 4].copy_from_slice(&mark.to_ne_bytes());
+    fn arrive_whole(&mut self, packet: &[u8], step: u32) -> Result<Seen, EbpfError> {
+        let context = context(packet, 0, step);
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut self.out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let ran = tc(&self.kernel, IN_TC).and_then(|it| it.test_run(options));
+        let ran = ran.map_err(|source| EbpfError::Command { source: Box::new(source) })?;
+        let out = &self.out[..ran.data_size_out as usize];
+        Ok(match ran.return_value {
+            TC_NEXT => Seen::Passed(Bytes(out.to_vec())),
+            TC_SHOT => Seen::Dropped,
+            TC_REDIRECT => Seen::Returned(Bytes(out.to_vec())),
+            value => Seen::Answer(value),
+        })
+    }
+
+    fn leave(&mut self, packet: &[u8], mark: u32, step: u32) -> Result<Seen, EbpfError> {
+        let (before, mut after) = (context(packet, mark, step), [0; CONTEXT_LEN]);
         let options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(&mut self.out),
@@ -182,6 +212,17 @@ impl Bench {
     pub(super) fn passed(&self) -> u64 {
         self.kernel.desk.passed().wrapping_sub(self.passed)
     }
+}
+
+/// What a TC program is told of a packet with a mark, which is cut into datagrams of `step` bytes if that is
+/// not zero.
+fn context(packet: &[u8], mark: u32, step: u32) -> [u8; CONTEXT_LEN] {
+    let mut context = [0; CONTEXT_LEN];
+    let segments = if step == 0 { 0 } else { (packet.len() as u32).div_ceil(step) };
+    for (at, word) in [(MARK, mark), (GSO_SEGS, segments), (GSO_SIZE, step)] {
+        context[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+    }
+    context
 }
 
 pub(super) fn xdp(kernel: &Kernel) -> Result<&Xdp, ProgramError> {

@@ -17,7 +17,7 @@ use super::{SEED, STEPS_PER_SEED, is_privileged, is_required};
 const SEEDS: u64 = 10;
 
 /// Each mutant, and a load in which it matters.
-const MUTANTS: [(&str, Load); 19] = [
+const MUTANTS: [(&str, Load); 22] = [
     // A missing place in the ring is taken for room: acknowledged, and nobody has it.
     ("unstored_ack", SMALL),
     // What user space has not released yet does not count.
@@ -45,6 +45,10 @@ const MUTANTS: [(&str, Load); 19] = [
     ("kept_marks", COUNTING),
     ("not_armed", COUNTING),
     ("no_own_vote", COUNTING),
+    // Of several frames in one packet, one counts for all; or copies of it have no checksum to begin with.
+    ("first_armed", COUNTING),
+    ("oldest_reply", PLAIN),
+    ("sealed_seed", COUNTING),
 ];
 
 pub(super) fn objects() -> Option<PathBuf> {

@@ -152,6 +152,16 @@ pub(super) fn readdress(packet: &mut [u8], is_ipv6: bool, mac: [u8; 6], to: Spot
     packet[field].copy_from_slice(&sealed.to_be_bytes());
 }
 
+/// The same with a packet that is cut into datagrams later: its checksum is the sum of its pseudo-header.
+pub(super) fn readdress_whole(packet: &mut [u8], is_ipv6: bool, mac: [u8; 6], to: Spot) {
+    let headers = headers_len(is_ipv6);
+    let (at, len) = addresses(is_ipv6);
+    let before: Vec<_> = packet[at + len..at + 2 * len].iter().map(|byte| !byte).collect();
+    let sum = !checksum([&packet[headers - 2..headers], &before, &to.address[..len]]);
+    readdress(packet, is_ipv6, mac, to);
+    packet[headers - 2..headers].copy_from_slice(&sum.to_be_bytes());
+}
+
 fn swap(packet: &mut [u8], at: usize, len: usize) {
     let (one, other) = packet[at..at + 2 * len].split_at_mut(len);
     one.swap_with_slice(other);

@@ -110,7 +110,7 @@ fn led(dice: &mut ChaCha8Rng, group: &Group, base: Header) -> Header {
     Header { ballot: Ballot(ballot), sender, commit, ..base }
 }
 
-fn accept(dice: &mut ChaCha8Rng, group: &Group, base: Header) -> Header {
+pub(super) fn accept(dice: &mut ChaCha8Rng, group: &Group, base: Header) -> Header {
     let next = next(group).0.clamp(1, u64::MAX - 1);
     let (first, count) = match dice.random_range(0..1_000) {
         0..650 => (next, 1),
@@ -152,7 +152,7 @@ pub(super) fn news(dice: &mut ChaCha8Rng, model: &Model, place: usize) -> Vec<u8
 }
 
 /// A frame of the group, as empty as can be.
-fn base(group: &Group, sender: MemberIndex, destination: u8) -> Header {
+pub(super) fn base(group: &Group, sender: MemberIndex, destination: u8) -> Header {
     Header {
         kind: FrameKind::Message,
         sender,
@@ -218,7 +218,7 @@ fn probe_ack(dice: &mut ChaCha8Rng, group: &Group, base: Header) -> Header {
 }
 
 /// Changes a field so that it is somebody else's frame, or nobody's.
-fn disguise(dice: &mut ChaCha8Rng, header: &mut Header) {
+pub(super) fn disguise(dice: &mut ChaCha8Rng, header: &mut Header) {
     match dice.random_range(0..10) {
         0 => header.sender = MemberIndex(dice.random()),
         1 => header.sender = MemberIndex(header.sender.0 ^ 1 << dice.random_range(0..8)),
@@ -234,7 +234,7 @@ fn disguise(dice: &mut ChaCha8Rng, header: &mut Header) {
 }
 
 /// One byte of an address or of a port.
-fn redirect(dice: &mut ChaCha8Rng, spot: &mut Spot, is_ipv6: bool) {
+pub(super) fn redirect(dice: &mut ChaCha8Rng, spot: &mut Spot, is_ipv6: bool) {
     let flip = 1 << dice.random_range(0..8);
     if dice.random_bool(0.3) {
         spot.port[dice.random_range(0..2)] ^= flip;
@@ -244,7 +244,12 @@ fn redirect(dice: &mut ChaCha8Rng, spot: &mut Spot, is_ipv6: bool) {
 }
 
 /// The frame as bytes, tagged as the endpoint wants it, or nearly.
-fn payload(dice: &mut ChaCha8Rng, model: &Model, mut header: Header, body: &[u8]) -> Vec<u8> {
+pub(super) fn payload(
+    dice: &mut ChaCha8Rng,
+    model: &Model,
+    mut header: Header,
+    body: &[u8],
+) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_LEN + body.len()];
     bytes[HEADER_LEN..].copy_from_slice(body);
     let Some(head) = bytes.first_chunk_mut::<HEADER_LEN>() else { return bytes };
@@ -265,7 +270,7 @@ fn payload(dice: &mut ChaCha8Rng, model: &Model, mut header: Header, body: &[u8]
     bytes
 }
 
-fn envelope(dice: &mut ChaCha8Rng, model: &Model, from: Spot, to: Spot) -> Envelope {
+pub(super) fn envelope(dice: &mut ChaCha8Rng, model: &Model, from: Spot, to: Spot) -> Envelope {
     Envelope {
         is_ipv6: model.is_ipv6(),
         macs: dice.random(),

@@ -3,6 +3,7 @@
 mod frames;
 mod orders;
 mod spoil;
+mod whole;
 
 use std::ops::RangeInclusive;
 
@@ -56,12 +57,24 @@ impl Draw {
             20..50 => Step::Lease(place as u32, lease(dice)),
             50..80 => Step::Release(place as u32, released(dice, group)),
             80..230 => Step::Order(self.order(dice, model, place)),
-            230..290 => {
+            230..245 => {
+                let (packet, step) = self.whole_departure(dice, model, place);
+                Step::LeaveWhole(Bytes(packet), step)
+            }
+            245..290 => {
                 let mark = if dice.random_bool(0.05) { OWN_MARK } else { 0 };
                 Step::Leave(Bytes(self.departure(dice, model, place)), mark)
             }
             _ if !group.is_open && dice.random_bool(0.5) => {
                 Step::Order(self.order(dice, model, place))
+            }
+            290..360 => {
+                let (mut packet, step) = self.whole(dice, model, place);
+                if dice.random_bool(0.1) {
+                    spoil::spoil(dice, &mut packet, model.is_ipv6());
+                }
+                packet.resize(packet.len().clamp(*TC_LEN.start(), *TC_LEN.end()), 0);
+                Step::ArriveWhole(Bytes(packet), step)
             }
             _ => self.arrival(dice, model, place),
         }

@@ -9,7 +9,7 @@ use super::super::packet::{self, Sort};
 use super::{Bytes, Model, Seen};
 
 /// What happens to a frame of ours: the counter that rises, and the answer if one goes back.
-type Settled = Result<(Tick, Option<Header>), Tick>;
+pub(super) type Settled = Result<(Tick, Option<Header>), Tick>;
 
 impl Model {
     pub(super) fn arrive(&mut self, packet: &[u8], clock: impl Fn(u32) -> Time) -> Seen {
@@ -55,7 +55,7 @@ impl Model {
         bytes
     }
 
-    fn settle(&mut self, packet: &[u8], clock: impl Fn(u32) -> Time) -> Settled {
+    pub(super) fn settle(&mut self, packet: &[u8], clock: impl Fn(u32) -> Time) -> Settled {
         let payload = &packet[packet::headers_len(self.is_ipv6())..];
         let (header, body) = Header::decode(payload).map_err(|_| Tick::PassMalformed)?;
         if body.len() > self.endpoint.body_len_max as usize {

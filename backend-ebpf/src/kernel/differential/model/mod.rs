@@ -5,6 +5,7 @@ mod commands;
 mod egress;
 mod ingress;
 mod ring;
+mod whole;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -52,8 +53,12 @@ pub(super) enum Order {
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Arrive(Hook, Bytes),
+    /// By TC: a packet that is cut into datagrams of so many bytes later.
+    ArriveWhole(Bytes, u32),
     /// With the mark that it carries.
     Leave(Bytes, u32),
+    /// A packet that is cut into datagrams of so many bytes later.
+    LeaveWhole(Bytes, u32),
     Order(Order),
     Lease(u32, u64),
     Release(u32, u64),
@@ -183,7 +188,9 @@ impl Model {
     pub(super) fn take(&mut self, step: &Step, clock: impl Fn(u32) -> Time) -> Seen {
         match step {
             Step::Arrive(_, packet) => self.arrive(&packet.0, clock),
-            Step::Leave(packet, mark) => self.leave(&packet.0, *mark),
+            Step::ArriveWhole(packet, step) => self.arrive_whole(&packet.0, *step, clock),
+            Step::Leave(packet, mark) => self.leave(&packet.0, *mark, 0),
+            Step::LeaveWhole(packet, step) => self.leave(&packet.0, 0, *step),
             Step::Order(order) => Seen::Answer(self.obey(order)),
             Step::Lease(place, until) => {
                 self.groups[*place as usize].lease = *until;
