@@ -2,6 +2,7 @@
 //! sends and looks at its board.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -246,5 +247,101 @@ fn a_quorum_is_known_without_user_space_on_every_hook() {
         for (ipv6, members, keyed) in [(false, 3, false), (true, 3, true), (false, 5, true)] {
             run(&bed, Setup { hook, ipv6, members, keyed }, 200);
         }
+    }
+}
+
+/// How many frames a batch has, and how long the bodies of all but its last are.
+const BATCH: u64 = 8;
+const LEN: usize = 100;
+
+fn batch_body(slot: u64) -> Vec<u8> {
+    vec![slot as u8; if slot == BATCH { LEN / 2 } else { LEN }]
+}
+
+/// Followers at a hook, and a leader at TC that sends the batch in one piece.
+fn send_batch(bed: &BridgeBed, setup: Setup) -> Vec<Node> {
+    let membership = membership(bed, setup);
+    let at = |index| if index == 0 { Hook::Tc } else { setup.hook };
+    let start = |index| Node::start(bed, index, Setup { hook: at(index), ..setup });
+    let mut nodes: Vec<Node> = (0..setup.members).map(start).collect();
+    let (leader, followers) = nodes.split_first_mut().expect("members");
+    leader.lead(&membership);
+    followers.iter_mut().for_each(Node::follow);
+    let carrier = bed.hosts()[1].address(setup.ipv6, PORT);
+    let len = libc::c_int::try_from(HEADER_LEN + LEN).expect("a short frame");
+    // SAFETY: the option's value lives across the call.
+    let set = unsafe {
+        libc::setsockopt(
+            leader.socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const len).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    let frames = (1..=BATCH).map(|slot| frame(slot, &batch_body(slot), setup.keyed));
+    let bytes: Vec<u8> = frames.flatten().collect();
+    leader.socket.send_to(&bytes, carrier).expect("sent");
+    assert_eq!(leader.tick(Tick::Left), BATCH, "{setup:?}");
+    assert_eq!(leader.tick(Tick::Copies), BATCH * (setup.members as u64 - 2), "{setup:?}");
+    nodes
+}
+
+#[test]
+fn a_batch_in_one_piece_is_taken_whole_at_tc() {
+    if !is_privileged("a batch in one piece") {
+        return;
+    }
+    let bed = BridgeBed::build(5, 1_500).expect("the test bed");
+    for (ipv6, members, keyed) in [(false, 3, false), (true, 5, true), (true, 3, false)] {
+        let setup = Setup { hook: Hook::Tc, ipv6, members, keyed };
+        let mut nodes = send_batch(&bed, setup);
+        let (leader, followers) = nodes.split_first_mut().expect("members");
+        let acked = |index| leader.keeper.tally().acked(MemberIndex(index)).0;
+        let end = Instant::now() + Duration::from_secs(2);
+        while (1..setup.members as u8).any(|index| acked(index) < BATCH) {
+            assert!(Instant::now() < end, "{setup:?}: {:?}", ticks(leader));
+        }
+        assert_eq!(leader.quorum(), BATCH, "{setup:?}");
+        let answers = [Tick::AckQuorum, Tick::AckCounted, Tick::AckRepeat];
+        let answers: u64 = answers.map(|tick| leader.tick(tick)).iter().sum();
+        assert_eq!(answers, followers.len() as u64, "{setup:?}: one answer each");
+        for follower in followers {
+            let mut batch = LogBatch::with_limits(usize::MAX, usize::MAX);
+            follower.keeper.poll(&mut batch);
+            let found: Vec<_> = batch.iter().map(|it| (it.first.0, it.body.to_vec())).collect();
+            let sent: Vec<_> = (1..=BATCH).map(|slot| (slot, batch_body(slot))).collect();
+            assert_eq!(found, sent, "{setup:?}");
+            assert_eq!(follower.tick(Tick::Stored), BATCH, "{setup:?}");
+            let mut nothing = [0; 2_048];
+            assert!(follower.socket.recv(&mut nothing).is_err(), "it went up the stack too");
+        }
+    }
+}
+
+/// It comes there before it is cut, and longer than any frame. User space gets the frames.
+#[test]
+fn a_batch_in_one_piece_goes_up_the_stack_at_generic_xdp() {
+    if !is_privileged("a batch in one piece") {
+        return;
+    }
+    let bed = BridgeBed::build(3, 1_500).expect("the test bed");
+    let setup = Setup { hook: Hook::XdpGeneric, ipv6: false, members: 3, keyed: false };
+    let nodes = send_batch(&bed, setup);
+    for follower in &nodes[1..] {
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut buffer = [0; 2_048];
+        for slot in 1..=BATCH {
+            let received = loop {
+                match follower.socket.recv(&mut buffer) {
+                    Ok(len) => break &buffer[..len],
+                    Err(error) => assert!(Instant::now() < end, "slot {slot}: {error}"),
+                }
+            };
+            assert_eq!(received, frame(slot, &batch_body(slot), false));
+        }
+        let counts = [Tick::PassMalformed, Tick::Stored].map(|tick| follower.tick(tick));
+        assert_eq!(counts, [1, 0], "{:?}", ticks(follower));
     }
 }
