@@ -1,5 +1,6 @@
 /// One group's notice board, in an array that both sides have mapped: reading it costs no system
-/// call. Each word is written by one side only.
+/// call. Each word is written by one side only, but for a group that is being opened: the kernel sets all
+/// of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Board {
@@ -46,8 +47,10 @@ pub struct Desk {
     pub node: u64,
     /// User space's: how many sleep for a moment and want to be woken by notices, not by log records.
     pub napping: u64,
+    /// The kernel's: notices for which there was no room.
+    pub notices_lost: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 const _: () = {

@@ -15,11 +15,11 @@ mod tick;
 pub use board::{Board, Desk};
 pub use command::{Command, Op, Opening, Seating, seat};
 pub use group::{Group, NOBODY, Peer};
-pub use record::{Notice, RECORD_CHARGE, Record, news};
+pub use record::{BODY_LEN_MAX, Notice, RECORD_CHARGE, RECORD_LEN_MAX, Record, news};
 pub use tick::Tick;
 
 /// The version of everything in this crate.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Groups of one endpoint.
 pub const GROUPS_MAX: u32 = 1_024;

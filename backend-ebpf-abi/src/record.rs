@@ -1,6 +1,12 @@
 /// Charged for each record beside its body, as the log of every backend does.
 pub const RECORD_CHARGE: u64 = 48;
 
+/// The largest record, head and body: a jumbo frame's.
+pub const RECORD_LEN_MAX: u32 = 9_024;
+
+/// The longest body that a record holds.
+pub const BODY_LEN_MAX: u32 = RECORD_LEN_MAX - size_of::<Record>() as u32;
+
 /// The head of a record in a log ring. The body follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]

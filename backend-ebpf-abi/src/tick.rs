@@ -52,14 +52,18 @@ ticks! {
     PassRefused = "ebpf_pass_refused",
     /// Passed: the tag is wrong.
     PassTag = "ebpf_pass_tag",
-    /// Passed: a verdict that is for user space (stale, not armed, not the leader, lapsed, full).
+    /// Passed: a verdict that is for user space (stale, not armed, not the leader, lapsed, full; full is
+    /// also that this CPU has no ring).
     PassVerdict = "ebpf_pass_verdict",
     /// Passed: an acknowledgement that user space must look at.
     PassAck = "ebpf_pass_ack",
     /// Passed: messages and notices of promises.
     PassMessage = "ebpf_pass_message",
-    /// Passed: that offload is switched off, or this CPU has no ring.
+    /// Passed: that offload is switched off.
     PassOff = "ebpf_pass_off",
+    /// Frames settled here that went up the stack all the same, in one piece with one that had to: user
+    /// space has counted them once more.
+    Again = "ebpf_again",
     /// A reply that could not be made after the frame was judged: the frame's sender asks again.
     ReplyFailed = "ebpf_reply_failed",
     /// A notice for which there was no room: the board tells.

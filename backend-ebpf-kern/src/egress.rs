@@ -15,6 +15,8 @@ use crate::reply::{fold, sum_words};
 
 #[inline(always)]
 pub fn handle(skb: Skb) {
+    let Look::Ours { payload } = look(skb, 0) else { return };
+    // Only of what is ours: another endpoint on this interface has the same mark.
     // SAFETY: the context that the kernel called with.
     if unsafe { (*skb.0).mark } == OWN_MARK {
         // A copy, or a reply: nobody after us needs to see the mark.
@@ -22,9 +24,7 @@ pub fn handle(skb: Skb) {
         unsafe { (*skb.0).mark = 0 };
         return;
     }
-    if let Look::Ours { payload } = look(skb, 0) {
-        let _ = leave(skb, payload);
-    }
+    let _ = leave(skb, payload);
 }
 
 #[inline(always)]

@@ -202,7 +202,8 @@ fn fetch_add(word: *mut u64, by: u64) -> u64 {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, by) }
 }
 
-/// Tells user space that something has come about. If there is no room, the board tells all the same.
+/// Tells user space that something has come about. If there is no room it is told that, and looks at every
+/// board: it has notices to read, so it is awake or will be woken.
 #[inline(always)]
 pub fn notify(place: u32, news: u32) {
     use aya_ebpf::helpers::generated as helper;
@@ -211,6 +212,10 @@ pub fn notify(place: u32, news: u32) {
     let record = unsafe { helper::bpf_ringbuf_reserve(ring, size_of::<Notice>() as u64, 0) };
     let record = record.cast::<Notice>();
     if record.is_null() {
+        if let Some(desk) = el_desk.get_ptr_mut(0) {
+            // SAFETY: a word of the desk, which lives as long as the program runs.
+            fetch_add(unsafe { &raw mut (*desk).notices_lost }, 1);
+        }
         return tick(Tick::NoticeLost);
     }
     // SAFETY: a notice was reserved there.

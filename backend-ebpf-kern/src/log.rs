@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as helper;
-use electrode_ebpf_abi::Record;
+use electrode_ebpf_abi::{RECORD_LEN_MAX, Record};
 
 use crate::group::wake_flag;
 use crate::maps::el_logs;
@@ -17,7 +17,7 @@ const HEAD: usize = size_of::<Record>();
 
 /// A ring takes records of sizes that the verifier knows, so there are classes of them. The last but
 /// one fits a 1,500-byte MTU, the last a jumbo frame's.
-const CLASSES: [usize; 3] = [256, 1_536, 9_024];
+const CLASSES: [usize; 3] = [256, 1_536, RECORD_LEN_MAX as usize];
 
 impl Reserved {
     /// Nothing is reserved.

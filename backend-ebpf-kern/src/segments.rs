@@ -28,7 +28,7 @@ pub fn handle(skb: Skb) -> Fate {
         return pass(Tick::PassMalformed, 1);
     };
     let step = skb.segment_len();
-    let is_frame_long = step > HEADER_LEN as u32 && step <= HEADER_LEN as u32 + body_len_max();
+    let is_frame_long = step >= HEADER_LEN as u32 && step <= HEADER_LEN as u32 + body_len_max();
     let count = if is_frame_long { payload.div_ceil(step) } else { 1 };
     tick_by(Tick::Seen, count.into());
     if !is_frame_long || count > SEGMENTS_MAX {
@@ -45,6 +45,7 @@ pub fn handle(skb: Skb) -> Fate {
         let said = el_segment(skb.0, index, step, payload - index * step);
         if said & PASS != 0 {
             tick_by_number(said & !PASS, count - done);
+            tick_by(Tick::Again, done.into());
             note_passed();
             return Fate::Pass;
         }

@@ -1,10 +1,9 @@
 //! What works beside the endpoint's socket: the programs, their rings, and the upkeep of both.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
@@ -20,7 +19,7 @@ use crate::hook::Hook;
 use crate::keeper::KernelKeeper;
 use crate::kernel::{Kernel, Rings, Settings};
 use crate::nap::Nap;
-use crate::net::{Interface, NextHops, Watch};
+use crate::net::{Interface, Watch};
 use crate::options::EbpfOptions;
 use crate::pin::{self, Charter, Start};
 use crate::place::{Place, octets};
@@ -36,8 +35,6 @@ const ASK_SOCKET_NS: u64 = 1_000_000;
 pub(crate) struct Programs {
     shared: Arc<Shared>,
     upkeep: Upkeep,
-    /// For groups that are opened; of those that are open the warden reads them.
-    next_hops: Mutex<NextHops>,
     offloads: u32,
     hook: Hook,
     /// Whether batches may leave in one piece.
@@ -88,13 +85,17 @@ impl Programs {
         };
         // Subscribed before the tables are read: nothing is missed in between.
         let watch = Watch::open(interface.index)?;
-        let next_hops = NextHops::open(interface.index, address.ip())?;
+        let packet_len_max = preflight::packet_len_max(address, config);
+        let site = Site { address: address.ip(), packet_len_max };
+        // What went before took its time.
+        if !interface.has_address(address.ip())? {
+            let (address, interface) = (address.ip(), interface.name);
+            return Err(EbpfError::AddressMoved { address, interface });
+        }
         let attachments = kernel.attach_both(&interface, hook)?;
         let shared = Arc::new(Shared::new(kernel, rings)?);
         shared.state().dormant = dormant;
         shared.mark(attached::INGRESS | attached::EGRESS);
-        let packet_len_max = preflight::packet_len_max(address, config);
-        let site = Site { address: address.ip(), packet_len_max };
         let warden = Warden::new(&shared, site, hook, watch, attachments)?;
         let upkeep = Upkeep::start(&shared, warden)
             .map_err(|source| EbpfError::Io { operation: "start a thread", source })?;
@@ -103,7 +104,6 @@ impl Programs {
         Ok(Self {
             shared,
             upkeep,
-            next_hops: Mutex::new(next_hops),
             offloads,
             hook,
             segments: options.segments && hook == Hook::Tc,
@@ -148,16 +148,9 @@ impl Programs {
         self.shared.kernel.ticks()
     }
 
-    fn next_hops(&self) -> MutexGuard<'_, NextHops> {
-        self.next_hops.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes in what the warden has found.
     fn take_findings(&self) {
         let findings = self.upkeep.mailbox().take();
-        if let Some(index) = findings.interface {
-            self.next_hops().move_to(index);
-        }
         let mut state = self.shared.state();
         for (&number, place) in &mut state.places {
             let changed = findings.apply(place);
@@ -177,18 +170,6 @@ impl Programs {
     }
 }
 
-fn read_hops(next_hops: &mut NextHops, place: &Place) -> BTreeMap<IpAddr, [u8; 6]> {
-    match next_hops.read(place.peers()) {
-        Ok(hops) => {
-            hops.into_iter().filter_map(|(peer, hop)| Some((peer, hop.ok()?.mac))).collect()
-        }
-        Err(error) => {
-            tracing::warn!(%error, "nobody's hardware address is known: broadcasts go by the socket");
-            BTreeMap::new()
-        }
-    }
-}
-
 /// The size of a ring: a power of two of at least a page.
 fn ring_bytes(wanted: usize) -> u32 {
     u32::try_from(wanted).unwrap_or(1 << 30).clamp(1 << 16, 1 << 30).next_power_of_two()
@@ -198,10 +179,9 @@ impl Accelerator for Programs {
     type Keeper = KernelKeeper;
 
     fn keeper(&self, config: &GroupConfig, gate: Gate) -> Result<KernelKeeper> {
-        let mut next_hops = self.next_hops();
-        KernelKeeper::open(&self.shared, config, gate, |place| {
-            place.hops = read_hops(&mut next_hops, place);
-        })
+        // Nobody's hardware address is known at first: the warden asks for them, and until it has told the
+        // socket sends to everybody.
+        KernelKeeper::open(&self.shared, config, gate, |_| {})
     }
 
     /// The kernel's monotonic clock, which is also the programs' own.
@@ -228,17 +208,26 @@ impl Accelerator for Programs {
     fn harvest(&self, engine: &mut Engine<KernelKeeper>, now: Time) {
         let mut state = self.shared.state();
         let stored = state.harvest();
-        let news = state.take_news();
+        state.make_up_for(self.shared.kernel.desk.notices_lost());
         self.nap.follow(stored > 0 && state.may_wait(), now);
         drop(state);
-        for (group, news) in news {
-            engine.stir(now, group, news);
-        }
+        self.tell_news(engine, now);
         if self.upkeep.mailbox().is_full() {
             self.take_findings();
         }
         if let Some((reason, why)) = self.shared.failure() {
             engine.fail("ebpf", reason, why);
+        }
+    }
+
+    fn owes_news(&self) -> bool {
+        self.shared.owes_news()
+    }
+
+    fn tell_news(&self, engine: &mut Engine<KernelKeeper>, now: Time) {
+        let news = self.shared.state().take_news();
+        for (group, news) in news {
+            engine.stir(now, group, news);
         }
     }
 
@@ -284,17 +273,29 @@ impl Accelerator for Programs {
             return;
         }
         let state = self.shared.state();
-        // Copies of one datagram follow each other.
-        let mut last: Option<(*const u8, Option<&Place>)> = None;
+        // Copies of one datagram follow each other, the carrier's before those that are made of it. What is
+        // left of an earlier broadcast may be without it: then nobody makes them.
+        let mut last: (*const u8, Option<&Place>) = (std::ptr::null(), None);
+        let mut is_carried = false;
         outbox.leave_out(|copy| {
             let start = copy.bytes.as_ptr();
-            let place = match last {
-                Some((same, place)) if same == start => place,
-                _ => broadcast::group(copy.bytes).and_then(|group| state.place_of(group)),
-            };
-            last = Some((start, place));
-            place.is_some_and(|place| place.covers(copy.to))
+            if last.0 != start {
+                let group = broadcast::group(copy.bytes);
+                last = (start, group.and_then(|group| state.place_of(group)));
+                is_carried = false;
+            }
+            let Some(place) = last.1 else { return false };
+            is_carried |= place.is_carrier(copy.to);
+            is_carried && place.covers(copy.to)
         });
+    }
+
+    fn refused(&self, datagram: &[u8], to: SocketAddr) {
+        let state = self.shared.state();
+        let place = broadcast::group(datagram).and_then(|group| state.place_of(group));
+        if self.copies() && place.is_some_and(|place| place.is_carrier(to)) {
+            self.shared.briefing.avoid(to.ip());
+        }
     }
 
     /// Such as the egress program arms the tally for at one look, and a follower's program answers with
@@ -345,6 +346,8 @@ impl Accelerator for Programs {
         // First: what it puts back in its place would be in the way of taking it away.
         self.upkeep.stop();
         if let Some(pins) = pins {
+            // From here on there may be a successor, and what is left of earlier groups is its own.
+            self.shared.state().dormant.clear();
             pins.close();
         }
     }

@@ -165,6 +165,35 @@ pub enum EbpfError {
         /// What is needed, in bytes.
         needed: usize,
     },
+    /// The kernel's log has no room for the longest body that the configuration allows, however empty it
+    /// is.
+    #[error(
+        "a datagram of {len} bytes is longer than what the kernel's log takes: lower \
+         `datagram_len_max` to {max} or less on every node"
+    )]
+    DatagramTooLong {
+        /// What is allowed, in bytes.
+        len: usize,
+        /// What fits, in bytes.
+        max: usize,
+    },
+    /// This process has a clock of its own (a time namespace), and leases run on the kernel's.
+    #[error(
+        "this process is in a time namespace whose monotonic clock differs from the kernel's by \
+         {seconds} s, so a lease would not mean what it says: start it outside, or use the socket backend"
+    )]
+    TimeNamespace {
+        /// By how much.
+        seconds: i64,
+    },
+    /// The address has moved to another interface while the endpoint was being bound.
+    #[error("the address {address} has left {interface} just now: bind again")]
+    AddressMoved {
+        /// The address.
+        address: IpAddr,
+        /// Where it was.
+        interface: String,
+    },
     /// The folder for the pins is on another kind of file system.
     #[error(
         "{path} is not on a BPF file system, where alone something can be pinned: mount one \
@@ -272,18 +301,20 @@ impl EbpfError {
             Self::Privileges { .. } => Obstacle::Privileges,
             Self::OldKernel { .. } | Self::NoLink { .. } | Self::Object(_) => Obstacle::Kernel,
             Self::Load { .. } => Obstacle::Verifier,
-            Self::Foreign { .. } | Self::PinsDiffer { what: "the layout version", .. } => {
-                Obstacle::Version
-            }
+            Self::Foreign { .. }
+            | Self::PinsDiffer {
+                what: "the layout version" | "the programs (as a digest)", ..
+            } => Obstacle::Version,
             Self::PinsInUse { .. } => Obstacle::Occupied,
             Self::NotEthernet { .. }
             | Self::NoSuchInterface { .. }
-            | Self::AddressNotLocal { .. } => Obstacle::Interface,
+            | Self::AddressNotLocal { .. }
+            | Self::AddressMoved { .. } => Obstacle::Interface,
             Self::Occupied { .. } => Obstacle::Occupied,
             Self::Mtu { .. } => Obstacle::Mtu,
             Self::NoAnswer { .. } => Obstacle::NoAnswer,
             Self::NoHook { obstacle, .. } => *obstacle,
-            Self::TooManyGroups { .. } => Obstacle::Limit,
+            Self::TooManyGroups { .. } | Self::DatagramTooLong { .. } => Obstacle::Limit,
             _ => Obstacle::Refused,
         }
     }

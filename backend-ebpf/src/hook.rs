@@ -11,7 +11,7 @@ use crate::net::InterfaceKind;
 /// Where the kernel hands arriving frames to the ingress program. The egress program is always at TC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Hook {
-    /// The classifier at TC ingress: any interface. tcx from Linux 6.6 on, clsact before.
+    /// The classifier at TC ingress: any interface. By tcx, Linux 6.6.
     Tc,
     /// XDP in the stack, for any driver (`xdpgeneric` of `ip link`).
     XdpGeneric,

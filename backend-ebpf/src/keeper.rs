@@ -23,6 +23,7 @@ pub(crate) struct KernelKeeper {
     shared: Arc<Shared>,
     place: u32,
     view: BoardView,
+    mode: AckMode,
     /// The library closed the group itself.
     ended: bool,
 }
@@ -48,12 +49,11 @@ impl KernelKeeper {
         let mut state = shared.state();
         if let Some(place) = state.dormant_place(config.group) {
             crate::pin::resume(shared, &mut state, place, config, gate, hops)?;
-            return Ok(Self::at(shared, place, config.membership.voters()));
+            return Ok(Self::at(shared, place, config));
         }
         let full = || EbpfError::TooManyGroups { max: electrode_ebpf_abi::GROUPS_MAX };
         let place = state.free_place().ok_or_else(full)?;
         let membership = config.membership.clone();
-        let voters = membership.voters();
         let log_limit = crate::pin::log_limit(config);
         let log = match &shared.kernel.pins {
             None => Log::Own(Merged::new(config.log_bytes)),
@@ -77,12 +77,13 @@ impl KernelKeeper {
         shared.kernel.open(place, &opening)?;
         shared.briefing.follow(place, &opened);
         state.seat(place, opened);
-        Ok(Self::at(shared, place, voters))
+        Ok(Self::at(shared, place, config))
     }
 
-    fn at(shared: &Arc<Shared>, place: u32, voters: Voters) -> Self {
+    fn at(shared: &Arc<Shared>, place: u32, config: &GroupConfig) -> Self {
+        let voters = config.membership.voters();
         let view = BoardView { shared: Arc::clone(shared), place, sent: Slot::ZERO, voters };
-        Self { shared: Arc::clone(shared), place, view, ended: false }
+        Self { shared: Arc::clone(shared), place, view, mode: config.mode, ended: false }
     }
 
     fn command(&self, op: Op, command: Command) -> u32 {
@@ -92,7 +93,7 @@ impl KernelKeeper {
     /// The place, with everything that the rings hold.
     fn with_place<R>(&self, call: impl FnOnce(&mut Place) -> R) -> Option<R> {
         let mut state: MutexGuard<'_, State> = self.shared.state();
-        if state.is_ripe() {
+        if state.are_rings_ripe() {
             state.harvest();
         }
         let place = state.places.get_mut(&self.place)?;
@@ -287,9 +288,16 @@ impl Keeper for KernelKeeper {
         next: Slot,
     ) -> TallyVerdict {
         let (ballot, last, member, first) = (ballot.0, through.0, member.0.into(), next.0);
-        tally_verdict(
-            self.command(Op::Count, Command { ballot, last, member, first, ..Command::default() }),
-        )
+        let count = Command { ballot, last, member, first, ..Command::default() };
+        let verdict = tally_verdict(self.command(Op::Count, count));
+        if verdict != TallyVerdict::Beyond || through > self.view.sent {
+            return verdict;
+        }
+        // It was let go, and no program saw it leave: it still waits, was refused, went in fragments or
+        // by another interface. The rule asks for what was let go, and a vote is not cast twice.
+        let vote = u64::from(self.mode == AckMode::Received);
+        self.command(Op::Sending, Command { ballot, last, first: vote, ..Command::default() });
+        tally_verdict(self.command(Op::Count, count))
     }
 
     fn count_probe(&mut self, ballot: Ballot, member: MemberIndex, number: u64) -> TallyVerdict {

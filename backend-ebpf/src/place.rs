@@ -76,6 +76,12 @@ impl Place {
             MemberSet(reachable.0 & !1u32.checked_shl(self.carrier.into()).unwrap_or_default());
     }
 
+    /// Whether a broadcast's packet goes to this member, and the others' copies are made of it.
+    pub(crate) fn is_carrier(&self, to: SocketAddr) -> bool {
+        let carrier = self.membership.member(MemberIndex(self.carrier));
+        carrier.is_some_and(|carrier| carrier.address == to)
+    }
+
     /// Whether the kernel makes this member's copy of a broadcast.
     pub(crate) fn covers(&self, to: SocketAddr) -> bool {
         self.copies

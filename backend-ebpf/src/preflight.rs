@@ -1,9 +1,12 @@
 //! What stands in the way before a program is loaded: named here, because what the kernel would say
 //! of its consequences (`EPERM`, `EINVAL`) helps nobody.
 
+use std::fs;
 use std::net::SocketAddr;
 
+use electrode_ebpf_abi::BODY_LEN_MAX;
 use electrode_transport::EndpointConfig;
+use electrode_transport::wire::HEADER_LEN;
 
 use crate::error::EbpfError;
 use crate::net::{Interface, InterfaceKind};
@@ -11,6 +14,12 @@ use crate::survey::KernelFacts;
 
 /// tcx, by which everything attaches (ARCHITECTURE.md).
 const KERNEL_MIN: (u32, u32) = (6, 6);
+
+/// Where a process's clocks are, seen from the kernel's (Linux 5.6).
+const TIME_OFFSETS: &str = "/proc/self/timens_offsets";
+
+/// The longest datagram whose body fits a record of the log.
+pub(crate) const DATAGRAM_LEN_MAX: usize = HEADER_LEN + BODY_LEN_MAX as usize;
 
 /// Whether the programs can be loaded and attached there at all, as far as can be told beforehand.
 pub(crate) fn check(
@@ -20,7 +29,30 @@ pub(crate) fn check(
 ) -> Result<(), EbpfError> {
     check_ethernet(interface)?;
     check_mtu(interface, address, config)?;
+    check_len(config)?;
+    check_clock(&fs::read_to_string(TIME_OFFSETS).unwrap_or_default())?;
     check_kernel(&KernelFacts::read())
+}
+
+/// A longer body fits no record of the log, and nobody would ever store it.
+fn check_len(config: &EndpointConfig) -> Result<(), EbpfError> {
+    let max = DATAGRAM_LEN_MAX;
+    if config.datagram_len_max > max {
+        return Err(EbpfError::DatagramTooLong { len: config.datagram_len_max, max });
+    }
+    Ok(())
+}
+
+/// Leases end on the clock that the programs read, which no time namespace shifts (time_namespaces(7)).
+fn check_clock(offsets: &str) -> Result<(), EbpfError> {
+    let of = |line: &str| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("monotonic")).then(|| words.next()?.parse().ok()).flatten()
+    };
+    match offsets.lines().find_map(of) {
+        Some(seconds) if seconds != 0 => Err(EbpfError::TimeNamespace { seconds }),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn check_ethernet(interface: &Interface) -> Result<(), EbpfError> {
@@ -83,6 +115,33 @@ mod tests {
     fn kernel(release: &str, [bpf, perfmon, net_admin]: [bool; 3]) -> KernelFacts {
         let capabilities = Capabilities { bpf, perfmon, net_admin, ..Capabilities::default() };
         KernelFacts { release: release.to_owned(), capabilities, ..KernelFacts::read() }
+    }
+
+    #[test]
+    fn a_clock_of_its_own_is_refused() {
+        let shifted = "monotonic       86400         0\nboottime            0         0\n";
+        let error = check_clock(shifted).expect_err("a day ahead");
+        assert!(error.to_string().contains("86400 s"), "{error}");
+        let behind = "monotonic          -60         0\nboottime          -60         0\n";
+        assert!(check_clock(behind).is_err());
+        for plain in ["monotonic 0 0\nboottime 86400 0\n", "", "monotonic x\n"] {
+            assert!(check_clock(plain).is_ok(), "{plain}");
+        }
+        assert!(check_clock(&fs::read_to_string(TIME_OFFSETS).expect("Linux 5.6")).is_ok());
+    }
+
+    #[test]
+    fn a_datagram_beyond_every_record_is_refused() {
+        use electrode_transport::{ClusterId, NodeId};
+
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = EndpointConfig::new(ClusterId(1), NodeId(1), address);
+        config.datagram_len_max = DATAGRAM_LEN_MAX;
+        assert!(check_len(&config).is_ok());
+        config.datagram_len_max += 1;
+        let error = check_len(&config).expect_err("one byte more");
+        assert_eq!(error.obstacle(), Obstacle::Limit);
+        assert!(error.to_string().contains("9056 or less"), "{error}");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! because the accelerator and the keepers are owned apart.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use electrode_ebpf_abi::{Command, GROUPS_MAX, Notice, Op, Record, news};
 use electrode_transport::engine::News;
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) briefing: Briefing,
     /// A command failed: what the kernel holds can no longer be steered, so nothing may count. Why.
     broken: OnceLock<(Obstacle, String)>,
+    /// The state has news that nobody was told of.
+    owes: Arc<AtomicBool>,
     state: Mutex<State>,
 }
 
@@ -49,6 +51,9 @@ pub(crate) struct State {
     pub(crate) dormant: BTreeMap<u32, Dormant>,
     /// What came about and was not told yet.
     news: Vec<(GroupId, News)>,
+    owes: Arc<AtomicBool>,
+    /// Lost notices that were made up for.
+    lost_seen: u64,
     /// Wrong on purpose, for a test that must notice: a fence waits for nothing.
     #[cfg(test)]
     pub(crate) is_hasty: bool,
@@ -60,12 +65,15 @@ impl Shared {
     pub(crate) fn new(kernel: Kernel, rings: Rings) -> Result<Self, EbpfError> {
         let briefing = Briefing::new()
             .map_err(|source| EbpfError::Io { operation: "make an eventfd", source })?;
+        let owes = Arc::new(AtomicBool::new(false));
         let state = State {
             rings,
             places: BTreeMap::new(),
             by_group: BTreeMap::new(),
             dormant: BTreeMap::new(),
             news: Vec::new(),
+            owes: Arc::clone(&owes),
+            lost_seen: kernel.desk.notices_lost(),
             #[cfg(test)]
             is_hasty: false,
         };
@@ -74,6 +82,7 @@ impl Shared {
             attached: AtomicU32::new(0),
             briefing,
             broken: OnceLock::new(),
+            owes,
             state: Mutex::new(state),
         })
     }
@@ -90,14 +99,24 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the rings hold anything. Whoever has the state now will look there itself, or tell.
+    /// Whether there is anything to take in or to tell. While somebody else has the state it may be that
+    /// there is: whoever only looks has lost nothing, and whoever would go to sleep must not.
     pub(crate) fn is_ripe(&self) -> bool {
-        self.state.try_lock().is_ok_and(|state| state.is_ripe())
+        self.owes_news() || self.state.try_lock().map_or(true, |state| state.is_ripe(self.lost()))
     }
 
-    /// Whether there are notices.
+    /// The same of what is urgent: notices.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.state.try_lock().is_ok_and(|state| state.rings.notices.is_ripe())
+        self.owes_news() || self.state.try_lock().map_or(true, |state| state.is_urgent(self.lost()))
+    }
+
+    /// Whether a call took in what concerns others too, and they were not told yet.
+    pub(crate) fn owes_news(&self) -> bool {
+        self.owes.load(Ordering::Relaxed)
+    }
+
+    fn lost(&self) -> u64 {
+        self.kernel.desk.notices_lost()
     }
 
     pub(crate) fn is_attached(&self, which: u32) -> bool {
@@ -181,9 +200,28 @@ impl State {
         Some(place)
     }
 
+    /// Whether the rings hold anything, or too little: `lost` notices had no room so far.
+    fn is_ripe(&self, lost: u64) -> bool {
+        self.lost_seen != lost || self.are_rings_ripe()
+    }
+
+    fn is_urgent(&self, lost: u64) -> bool {
+        self.lost_seen != lost || self.rings.notices.is_ripe()
+    }
+
     /// Whether the rings hold anything.
-    pub(crate) fn is_ripe(&self) -> bool {
+    pub(crate) fn are_rings_ripe(&self) -> bool {
         self.rings.notices.is_ripe() || self.rings.logs.iter().any(|ring| ring.is_ripe())
+    }
+
+    /// Notices that had no room may have been of any group, and of anything: each is told to look. To be
+    /// called after a harvest, which makes room.
+    pub(crate) fn make_up_for(&mut self, lost: u64) {
+        if self.lost_seen != lost {
+            self.lost_seen = lost;
+            let groups = self.places.values().map(|place| place.group);
+            self.news.extend(groups.map(|group| (group, EVERYTHING)));
+        }
     }
 
     /// The group's place.
@@ -199,7 +237,14 @@ impl State {
             stored += ring.read(|bytes| take_record(places, dormant, news, bytes));
         }
         rings.notices.read(|bytes| take_notice(places, news, bytes));
+        self.owe();
         stored
+    }
+
+    fn owe(&self) {
+        if !self.news.is_empty() {
+            self.owes.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether stored entries may wait: the kernel acknowledges them by itself in every group.
@@ -219,13 +264,17 @@ impl State {
         for ring in &mut rings.logs {
             ring.read_reserved(|bytes| take_record(places, dormant, news, bytes));
         }
+        self.owe();
     }
 
     /// What has come about since the last call.
     pub(crate) fn take_news(&mut self) -> Vec<(GroupId, News)> {
+        self.owes.store(false, Ordering::Relaxed);
         std::mem::take(&mut self.news)
     }
 }
+
+const EVERYTHING: News = News { log: true, quorum: true, probe: true };
 
 fn take_record(
     places: &mut BTreeMap<u32, Place>,

@@ -7,6 +7,7 @@
 //! [`Plain`], which does nothing, and costs nothing.
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -79,6 +80,20 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
         let _ = (engine, now);
     }
 
+    /// Whether a call on a group has taken in what concerns others too, and nobody told them yet. Takes no
+    /// lock and makes no system call.
+    #[inline]
+    fn owes_news(&self) -> bool {
+        false
+    }
+
+    /// Tells them: [`Engine::stir`]s the groups concerned. Under the lock, at the end of a call that left
+    /// something to tell: who was woken for it may have looked already, and found nothing.
+    #[inline]
+    fn tell_news(&self, engine: &mut Engine<Self::Keeper>, now: Time) {
+        let _ = (engine, now);
+    }
+
     /// When the upkeep is due next, if ever. Takes no lock and makes no system call. A sleeper knows
     /// of it as it stood before the sleep, or after the last call that changed anything since.
     #[inline]
@@ -121,6 +136,13 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
     #[inline]
     fn thin_out(&self, outbox: &mut Outbox) {
         let _ = outbox;
+    }
+
+    /// The system has refused a datagram for good, so nobody gets it, nor a copy that the kernel was to make
+    /// of it. The window sends it again. Under the lock.
+    #[inline]
+    fn refused(&self, datagram: &[u8], to: SocketAddr) {
+        let _ = (datagram, to);
     }
 
     /// Whether a datagram may leave in one piece with the one before it, which goes to the same address

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
-use electrode_transport::engine::{Engine, WakeList};
+use electrode_transport::engine::{Engine, Transmit, WakeList};
 use electrode_transport::{Counter, EndpointConfig, Result, Time, TransportError};
 
 use crate::accelerate::{Accelerator, Doze};
@@ -162,11 +162,20 @@ impl<A: Accelerator> Core<A> {
     /// As [`Host::look`](electrode_transport::engine::Host::look).
     pub(crate) fn look<R>(&self, call: impl FnOnce(&mut Engine<A::Keeper>, Time) -> R) -> R {
         let mut state = self.state();
-        call(&mut state.engine, self.now())
+        let result = call(&mut state.engine, self.now());
+        if self.accelerator.owes_news() {
+            let wakes = self.settle(&mut state);
+            drop(state);
+            wakes.wake();
+        }
+        result
     }
 
     /// Sends what a call left behind, and tells sleepers of a new timer.
     fn settle(&self, state: &mut State<A>) -> WakeList {
+        if self.accelerator.owes_news() {
+            self.accelerator.tell_news(&mut state.engine, self.now());
+        }
         self.flush(state);
         let timeout = state.engine.poll_timeout().map_or(NEVER, |due| due.0);
         self.next_timeout.store(timeout, Ordering::Relaxed);
@@ -209,8 +218,10 @@ impl<A: Accelerator> Core<A> {
                     retried = true;
                 }
                 Err(error) => {
-                    let to = engine.outbox().iter().next().map(|transmit| transmit.to);
-                    tracing::debug!(?to, %error, "a datagram was refused by the system");
+                    if let Some(Transmit { to, bytes }) = engine.outbox().iter().next() {
+                        tracing::debug!(%to, %error, "a datagram was refused by the system");
+                        self.accelerator.refused(bytes, to);
+                    }
                     engine.outbox().advance(1);
                     engine.stats().add(Counter::TxErrors, 1);
                     retried = false;

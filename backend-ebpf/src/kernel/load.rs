@@ -1,11 +1,13 @@
 //! Loading the object.
 
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use aya::maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use electrode_ebpf_abi::{Board, Desk, Endpoint, GROUPS_MAX, Tick};
+use electrode_transport::wire::{HEADER_LEN, Key, tag_frame};
 
 use super::mapped::Mapped;
 use super::objects::Objects;
@@ -15,6 +17,12 @@ use crate::pin::Pins;
 
 /// The programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../objects/electrode.bpf.o");
+
+/// Tells one version of the programs from another.
+pub(crate) fn object_digest() -> u64 {
+    static DIGEST: OnceLock<u64> = OnceLock::new();
+    *DIGEST.get_or_init(|| tag_frame(&Key([0; 16]), &[0; HEADER_LEN], OBJECT))
+}
 
 /// What is fixed when the programs are loaded.
 #[derive(Clone, PartialEq, Eq, Debug)]

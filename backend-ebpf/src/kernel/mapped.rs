@@ -132,6 +132,7 @@ impl Mapped<Board> {
     /// The acceptor as words. Those that frames change are read so that what was acknowledged is never
     /// ahead of what was stored.
     pub(crate) fn acceptor(&self, place: u32) -> [u64; 8] {
+        const NEXT: usize = 2;
         const ACKNOWLEDGED: usize = 3;
         let base = offset_of!(Board, acceptor);
         let acknowledged = self.read(place, base + 8 * ACKNOWLEDGED);
@@ -139,7 +140,9 @@ impl Mapped<Board> {
         for (index, word) in words.iter_mut().enumerate() {
             *word = self.read(place, base + 8 * index);
         }
-        words[ACKNOWLEDGED] = acknowledged;
+        // The kernel writes the words in one step, and a processor that does not keep stores in order may
+        // show some of them earlier: less is claimed then.
+        words[ACKNOWLEDGED] = acknowledged.min(words[NEXT].saturating_sub(1));
         words
     }
 
@@ -220,6 +223,11 @@ impl Mapped<Desk> {
     /// The same of those who nap.
     pub(crate) fn nappers(&self) -> &AtomicU64 {
         self.word(0, offset_of!(Desk, napping))
+    }
+
+    /// Notices for which there was no room.
+    pub(crate) fn notices_lost(&self) -> u64 {
+        self.word(0, offset_of!(Desk, notices_lost)).load(Ordering::Acquire)
     }
 
     /// Frames to our port that the kernel let through to the socket.

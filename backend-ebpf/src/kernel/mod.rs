@@ -11,7 +11,7 @@ mod ring;
 
 pub(crate) use link::{Link, LinkPlace};
 pub(crate) use load::{
-    CATCH, CONTROL, IN_TC, IN_XDP, Kernel, OUT_TC, PARTS, Rings, SEAT, Settings,
+    CATCH, CONTROL, IN_TC, IN_XDP, Kernel, OUT_TC, PARTS, Rings, SEAT, Settings, object_digest,
 };
 pub(crate) use mapped::{Mapped, Mapping};
 pub(crate) use objects::Objects;

@@ -87,6 +87,16 @@ impl Interface {
         Self::read(&mut requests, index).map_err(|source| missing(source, &index.to_string()))
     }
 
+    /// Whether it has the address now.
+    ///
+    /// # Errors
+    /// [`EbpfError::Netlink`] if the kernel's tables cannot be read.
+    pub(crate) fn has_address(&self, address: IpAddr) -> Result<bool, EbpfError> {
+        let found = index_of_address(&mut open()?, address, Some(self.index))
+            .map_err(|source| EbpfError::Netlink { operation: "list the addresses", source })?;
+        Ok(found == Some(self.index))
+    }
+
     /// The interface of this name.
     ///
     /// # Errors

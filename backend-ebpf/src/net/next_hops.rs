@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -38,6 +38,11 @@ pub enum Unreachable {
     },
     /// The route wraps packets into others (MPLS, SRv6, tunnels).
     Encapsulated,
+    /// The route carries less than the longest packet, which would travel in fragments.
+    SmallMtu {
+        /// What it carries, in bytes.
+        mtu: u32,
+    },
     /// Nobody has asked for the next hop's hardware address yet. Sending it anything makes the
     /// kernel ask.
     NotAsked {
@@ -67,6 +72,9 @@ impl fmt::Display for Unreachable {
                 write!(f, "its route leaves by another interface, of index {index}")
             }
             Self::Encapsulated => f.write_str("its route wraps packets into others"),
+            Self::SmallMtu { mtu } => {
+                write!(f, "its route carries {mtu} bytes, which is less than a datagram")
+            }
             Self::NotAsked { next_hop } => {
                 write!(f, "the hardware address of {next_hop} has not been asked for yet")
             }
@@ -89,6 +97,8 @@ pub struct NextHops {
     requests: Requests,
     interface: u32,
     source: IpAddr,
+    /// Bytes of the longest packet that must not become fragments.
+    packet_len: usize,
 }
 
 impl NextHops {
@@ -99,12 +109,14 @@ impl NextHops {
     pub fn open(interface: u32, source: IpAddr) -> Result<Self, EbpfError> {
         let requests = Requests::open()
             .map_err(|source| EbpfError::Netlink { operation: "open a socket", source })?;
-        Ok(Self { requests, interface, source })
+        Ok(Self { requests, interface, source, packet_len: 0 })
     }
 
-    /// From now on for frames that leave by another interface of the same network namespace.
-    pub(crate) const fn move_to(&mut self, interface: u32) {
-        self.interface = interface;
+    /// From now on a route with an MTU below so many bytes is none: the kernel would send fragments.
+    #[must_use]
+    pub const fn for_packets_of(mut self, len: usize) -> Self {
+        self.packet_len = len;
+        self
     }
 
     /// The next hop of each peer, or why there is none. Takes a question to the kernel for each peer
@@ -132,7 +144,8 @@ impl NextHops {
         Ok(hops)
     }
 
-    /// The next hop's address: what the socket's own lookup would say.
+    /// The next hop's address: what the socket's own lookup would say, but where that goes by ports too
+    /// (policy rules, multipath by the flow's hash).
     fn way(&mut self, peer: IpAddr) -> io::Result<Result<IpAddr, Unreachable>> {
         let mut question = RouteMessage::default();
         let prefix_len = if peer.is_ipv4() { 32 } else { 128 };
@@ -172,6 +185,16 @@ impl NextHops {
                 | RouteAttribute::Via(RouteVia::Inet(gateway)) => next_hop = (*gateway).into(),
                 RouteAttribute::Gateway(RouteAddress::Inet6(gateway))
                 | RouteAttribute::Via(RouteVia::Inet6(gateway)) => next_hop = (*gateway).into(),
+                RouteAttribute::Metrics(metrics) => {
+                    for metric in metrics {
+                        if let RouteMetric::Mtu(mtu) = *metric
+                            && mtu != 0
+                            && (mtu as usize) < self.packet_len
+                        {
+                            return Err(Unreachable::SmallMtu { mtu });
+                        }
+                    }
+                }
                 RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => {
                     return Err(Unreachable::Encapsulated);
                 }

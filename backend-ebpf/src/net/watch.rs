@@ -62,7 +62,8 @@ pub struct Changes {
     /// The interface's new state, if it differs.
     pub link: Option<LinkState>,
     /// There were more changes than the socket could hold, or one that could not be understood. The
-    /// link was read again, and the other marks are all set.
+    /// marks of what is not known here are all set, and the interface was read again; if the kernel did
+    /// not let it be read either, that is tried again at the next call, and this is set again.
     pub overrun: bool,
 }
 
@@ -83,6 +84,8 @@ pub struct Watch {
     requests: Requests,
     interface: Interface,
     state: LinkState,
+    /// It could not be read when it had to be.
+    unread: bool,
     buffer: Vec<u8>,
 }
 
@@ -109,7 +112,8 @@ impl Watch {
             }
         })?;
         let state = state_of(&interface);
-        Ok(Self { socket, requests, interface, state, buffer: vec![0; BUFFER_LEN] })
+        let buffer = vec![0; BUFFER_LEN];
+        Ok(Self { socket, requests, interface, state, unread: false, buffer })
     }
 
     /// The interface as last seen.
@@ -130,7 +134,7 @@ impl Watch {
     /// [`EbpfError::Netlink`] if the socket is broken.
     pub fn poll(&mut self) -> Result<Changes, EbpfError> {
         let before = self.state;
-        let mut changes = Changes::default();
+        let mut changes = Changes { overrun: self.unread, ..Changes::default() };
         for _ in 0..DATAGRAMS_MAX {
             match self.socket.recv_from(&mut self.buffer.as_mut_slice(), libc::MSG_TRUNC) {
                 Ok((_, from)) if from.port_number() != 0 => {} // Not from the kernel.
@@ -219,13 +223,14 @@ impl Watch {
     }
 
     fn read_again(&mut self, changes: &mut Changes) {
-        match Interface::read(&mut self.requests, self.interface.index) {
+        let found = Interface::read(&mut self.requests, self.interface.index);
+        self.unread = false;
+        match found {
             Ok(now) => self.take(now, changes),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
                 self.state = LinkState::Gone;
             }
-            // It stays as last seen; `overrun` is set, so the caller reads what it needs itself.
-            Err(_) => {}
+            Err(_) => self.unread = true,
         }
     }
 }

@@ -28,10 +28,11 @@ const WORDS: [&str; COUNT] = [
     "the log ring's size",
     "the notice ring's size",
     "the number of CPUs",
+    "the programs (as a digest)",
     "the hook (0 TC, 1 generic XDP, 2 native XDP)",
 ];
 
-const COUNT: usize = 11;
+const COUNT: usize = 12;
 /// The last of them.
 const HOOK: usize = COUNT - 1;
 /// The hook is to be found out yet.
@@ -67,6 +68,7 @@ impl Charter {
                 settings.log_bytes.into(),
                 settings.notice_bytes.into(),
                 aya::util::nr_cpus().map_or(0, |count| count as u64),
+                crate::kernel::object_digest(),
                 match hook {
                     HookChoice::Only(hook) => code(hook),
                     HookChoice::Auto => UNSETTLED,

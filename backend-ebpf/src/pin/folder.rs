@@ -61,7 +61,7 @@ impl Folder {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             make_folder(&inside(&base, &name))?;
-            let own = open_folder(&inside(&base, &name), &path)?;
+            let own = open_folder(&inside(&base, &name), &path, Way::Ours)?;
             if !try_lock(&own)? {
                 if Instant::now() >= deadline {
                     return Err(EbpfError::PinsInUse { path });
@@ -136,6 +136,12 @@ impl Folder {
         }
     }
 
+    /// Lets others have it from now on.
+    pub(crate) fn unlock(&self) {
+        // SAFETY: no pointers are involved. It cannot fail for a descriptor that is open.
+        unsafe { libc::flock(self.own.as_raw_fd(), libc::LOCK_UN) };
+    }
+
     /// Takes everything away, and the endpoint's folder too. First it loses its name, so that a crash in
     /// between leaves nothing that looks whole.
     pub(crate) fn remove_all(&self) -> Result<(), EbpfError> {
@@ -147,8 +153,12 @@ impl Folder {
         }
         self.clear(OLD)?;
         self.clear(NEW)?;
-        fs::remove_dir(inside(&self.base, &self.name))
-            .map_err(|source| EbpfError::Io { operation: "remove the endpoint's folder", source })
+        match fs::remove_dir(inside(&self.base, &self.name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(EbpfError::Io { operation: "remove the endpoint's folder", source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn clear(&self, stage: &str) -> Result<(), EbpfError> {
@@ -194,21 +204,30 @@ fn make_folder(path: &Path) -> Result<(), EbpfError> {
 
 /// Opens the user's folder, or makes it in the folder above.
 fn open_base(path: &Path) -> Result<File, EbpfError> {
-    match open_folder(path, path) {
+    match open_folder(path, path, Way::Given) {
         Err(EbpfError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    let above = open_plain(above.unwrap_or(Path::new(".")), path)?;
+    let above = open_plain(above.unwrap_or(Path::new(".")), path, Way::Given)?;
     check_bpffs(&above, path)?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     make_folder(&inside(&above, &name.unwrap_or_default()))?;
-    open_folder(path, path)
+    open_folder(path, path, Way::Given)
+}
+
+/// How a path came about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By the user: no symbolic link may be on it.
+    Given,
+    /// By [`inside`]: it begins with a link of `/proc/self/fd` that leads where the folder was opened.
+    Ours,
 }
 
 /// Opens a folder that is to be trusted; `shown` is its name in errors.
-fn open_folder(path: &Path, shown: &Path) -> Result<File, EbpfError> {
-    let folder = open_plain(path, shown)?;
+fn open_folder(path: &Path, shown: &Path, way: Way) -> Result<File, EbpfError> {
+    let folder = open_plain(path, shown, way)?;
     check_bpffs(&folder, shown)?;
     let untrusted = |why| EbpfError::UntrustedPins { path: shown.to_owned(), why };
     let facts = folder
@@ -226,16 +245,14 @@ fn open_folder(path: &Path, shown: &Path) -> Result<File, EbpfError> {
     Ok(folder)
 }
 
-/// Opens a folder without following a symbolic link anywhere on the way (`openat2`, Linux 5.6). The
-/// links of `/proc/self/fd` are this module's own and lead where they were opened.
-fn open_plain(path: &Path, shown: &Path) -> Result<File, EbpfError> {
+/// Opens a folder without following a symbolic link (`openat2`, Linux 5.6).
+fn open_plain(path: &Path, shown: &Path, way: Way) -> Result<File, EbpfError> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    let is_ours = path.starts_with("/proc/self/fd");
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| EbpfError::UntrustedPins {
         path: shown.to_owned(),
         why: "its name has a zero byte".to_owned(),
     })?;
-    let fd = if is_ours {
+    let fd = if way == Way::Ours {
         // SAFETY: the name outlives the call.
         unsafe { libc::open(name.as_ptr(), flags | libc::O_NOFOLLOW) }.into()
     } else {

@@ -26,6 +26,8 @@ pub(crate) struct Pins {
     on_trial: AtomicBool,
     /// The endpoint is closed by its user's word: nothing is to be left.
     ending: AtomicBool,
+    /// The folder is somebody else's now.
+    closed: AtomicBool,
 }
 
 impl Pins {
@@ -34,7 +36,7 @@ impl Pins {
         let map = array(charter::BYTES, "el_charter")?;
         pin(CHARTER, map.pin(folder.prepare()?.join(CHARTER)))?;
         let charter = map_memory(&map, page_len(charter::BYTES))?;
-        Ok(Self { folder, charter, on_trial: true.into(), ending: false.into() })
+        Ok(Self::of(folder, charter, true))
     }
 
     /// Pins that an earlier process left.
@@ -42,7 +44,12 @@ impl Pins {
         let map = MapData::from_pin(folder.live(CHARTER))
             .map_err(|error| damaged(&folder, format!("the {CHARTER} is missing ({error})")))?;
         let charter = map_memory(&map, page_len(charter::BYTES))?;
-        Ok(Self { folder, charter, on_trial: false.into(), ending: false.into() })
+        Ok(Self::of(folder, charter, false))
+    }
+
+    fn of(folder: Folder, charter: Mapping, on_trial: bool) -> Self {
+        let no = || AtomicBool::new(false);
+        Self { folder, charter, on_trial: on_trial.into(), ending: no(), closed: no() }
     }
 
     pub(super) const fn folder(&self) -> &Folder {
@@ -67,14 +74,19 @@ impl Pins {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Takes everything away, if that is how the endpoint ends.
+    /// Takes everything away, if that is how the endpoint ends, and lets somebody else have the folder.
+    /// The first call alone does anything: from then on there may be a successor.
     pub(crate) fn close(&self) {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         if self.is_ending()
             && let Err(error) = self.folder.remove_all()
         {
             let path = self.folder.path().display();
             tracing::error!(%error, %path, "what was pinned is still there: remove it by hand");
         }
+        self.folder.unlock();
     }
 
     /// A shelf for the group at a place that is about to be opened.

@@ -48,6 +48,8 @@ pub struct Offloads {
     pub gro_hw: bool,
     /// `rx-gro-list`: the stack chains datagrams of one flow.
     pub gro_list: bool,
+    /// `rx-vlan-hw-parse`: the card takes VLAN tags off.
+    pub rx_vlan: bool,
     /// `rx-checksum`: the card checks checksums.
     pub rx_checksum: bool,
     /// `tx-checksum-*`: the card, or the receiver of a virtual link, completes checksums.
@@ -85,6 +87,7 @@ impl Offloads {
             lro: active("rx-lro"),
             gro_hw: active("rx-gro-hw"),
             gro_list: active("rx-gro-list"),
+            rx_vlan: active("rx-vlan-hw-parse"),
             rx_checksum: active("rx-checksum"),
             tx_checksum: features
                 .iter()
@@ -121,10 +124,11 @@ impl fmt::Display for DeviceFacts {
         let on = |on| if on { "on" } else { "off" };
         writeln!(
             f,
-            ", LRO {}, GRO-HW {}, GRO-list {}, rx checksum {}, tx checksum {}",
+            ", LRO {}, GRO-HW {}, GRO-list {}, rx VLAN {}, rx checksum {}, tx checksum {}",
             on(offloads.lro),
             on(offloads.gro_hw),
             on(offloads.gro_list),
+            on(offloads.rx_vlan),
             on(offloads.rx_checksum),
             on(offloads.tx_checksum)
         )

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Hook, Survey, XdpMode};
 use crate::net::InterfaceKind;
+use crate::preflight::DATAGRAM_LEN_MAX;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -69,6 +70,7 @@ impl Finding {
             "interface" => Obstacle::Interface,
             "XDP slot" => Obstacle::Occupied,
             "MTU" => Obstacle::Mtu,
+            "log" => Obstacle::Limit,
             _ => Obstacle::Refused,
         }
     }
@@ -184,6 +186,14 @@ fn device(survey: &Survey, findings: &mut Vec<Finding>) {
         let remedy = format!("lower `datagram_len_max` to {fits}, or raise the MTU on every node");
         findings.push(Finding::blocks("MTU", &Hook::ALL, text).remedy(remedy));
     }
+    if survey.datagram_len_max > DATAGRAM_LEN_MAX {
+        let text = format!(
+            "datagrams of up to {} bytes are allowed, and the kernel's log takes {DATAGRAM_LEN_MAX}",
+            survey.datagram_len_max
+        );
+        let remedy = format!("lower `datagram_len_max` to {DATAGRAM_LEN_MAX} on every node");
+        findings.push(Finding::blocks("log", &Hook::ALL, text).remedy(remedy));
+    }
     if let Some(peer) = device.veth_peer_index {
         let place = match device.veth_peer_here {
             Some(true) => "this",
@@ -212,8 +222,14 @@ fn offloads(survey: &Survey, findings: &mut Vec<Finding>) {
             findings.push(Finding::warning(subject, text).remedy(remedy));
         }
     }
+    if offloads.rx_vlan {
+        let text = "the card takes VLAN tags off: XDP cannot tell frames of a VLAN from untagged ones, and answers them untagged if they are from a member's address (TC can)";
+        let remedy =
+            format!("ethtool -K {name} rxvlan off, if VLANs here use the members' addresses");
+        findings.push(Finding::note("VLAN", text).remedy(remedy));
+    }
     if offloads.gro_list {
-        let text = "the stack chains datagrams before TC and generic XDP see them: chains are left to the socket";
+        let text = "the stack chains datagrams before TC and generic XDP see them: chains of anything but a leader's frames are left to the socket";
         let remedy = format!("ethtool -K {name} rx-gro-list off");
         findings.push(Finding::warning("GRO-list", text).remedy(remedy));
     }

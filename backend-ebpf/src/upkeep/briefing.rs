@@ -14,6 +14,8 @@ use crate::place::Place;
 pub(crate) struct Briefing {
     peers: Mutex<BTreeMap<u32, BTreeSet<IpAddr>>>,
     changed: AtomicBool,
+    /// To whom the system has refused to send.
+    avoided: Mutex<BTreeSet<IpAddr>>,
     ended: AtomicBool,
     /// Set with every change.
     event: Event,
@@ -31,6 +33,7 @@ impl Briefing {
         Ok(Self {
             peers: Mutex::default(),
             changed: AtomicBool::new(false),
+            avoided: Mutex::default(),
             ended: AtomicBool::new(false),
             event: Event::new()?,
         })
@@ -53,6 +56,17 @@ impl Briefing {
     /// The group is closed.
     pub(crate) fn forget(&self, number: u32) {
         self.peers().remove(&number);
+    }
+
+    /// The system has refused to send to this peer: no broadcast's packet is to go to it for a while.
+    pub(crate) fn avoid(&self, peer: IpAddr) {
+        self.avoided.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        self.event.set();
+    }
+
+    /// The peers to avoid since the last call.
+    pub(super) fn take_avoided(&self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.avoided.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn end(&self) {

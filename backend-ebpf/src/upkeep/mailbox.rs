@@ -18,8 +18,6 @@ pub(crate) type Hops = BTreeMap<IpAddr, Option<[u8; 6]>>;
 pub(crate) struct Findings {
     /// Of each peer that was looked for.
     pub(crate) hops: Hops,
-    /// The interface's new index, if it is another.
-    pub(crate) interface: Option<u32>,
     /// The egress program is no longer in place: what was let go may have been armed by nobody.
     pub(crate) unarmed: bool,
 }

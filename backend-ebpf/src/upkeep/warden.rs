@@ -1,5 +1,6 @@
 //! The warden's rounds.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::pause::Pause;
 use crate::attach::{Attachment, Post};
 use crate::error::EbpfError;
 use crate::hook::Hook;
-use crate::net::{LinkState, NextHops, Requests, Watch, index_of_address};
+use crate::net::{LinkState, NextHop, NextHops, Requests, Watch, index_of_address};
 use crate::shared::Shared;
 
 /// How often it is looked whether the programs are in place. The kernel tells nobody when a link is
@@ -21,6 +22,9 @@ use crate::shared::Shared;
 const CHECK: Duration = Duration::from_millis(100);
 /// How soon the tables of neighbours and routes are read again, however fast they change.
 const READ_AGAIN: Duration = Duration::from_millis(10);
+
+/// For how long a peer is avoided to whom the system refuses to send.
+const AVOID: Duration = Duration::from_secs(1);
 
 /// The guards: first that of the ingress program.
 const GUARDS: std::ops::Range<usize> = 0..2;
@@ -32,6 +36,13 @@ pub(crate) struct Site {
     pub(crate) address: IpAddr,
     /// Bytes of the longest packet that it sends.
     pub(crate) packet_len_max: usize,
+}
+
+impl Site {
+    /// The members' next hops from an interface that has the address.
+    pub(crate) fn next_hops(&self, interface: u32) -> Result<NextHops, EbpfError> {
+        Ok(NextHops::open(interface, self.address)?.for_packets_of(self.packet_len_max))
+    }
 }
 
 /// Where the endpoint's address is.
@@ -55,6 +66,12 @@ pub(crate) struct Warden {
     check_at: Instant,
     /// What was told of the peers' hardware addresses.
     told: Hops,
+    /// Some group knows less than that: it has new members.
+    retell: bool,
+    /// The kernel did not say whether the address is still there.
+    recheck: bool,
+    /// Peers to whom the system has refused to send, and until when nothing of theirs is told.
+    avoided: BTreeMap<IpAddr, Instant>,
     /// There may be other ones.
     stale: bool,
     read_at: Instant,
@@ -74,7 +91,7 @@ impl Warden {
     ) -> Result<Self, EbpfError> {
         let failed = |source| EbpfError::Netlink { operation: "open a socket", source };
         let requests = Requests::open().map_err(failed)?;
-        let next_hops = NextHops::open(watch.interface().index, site.address)?;
+        let next_hops = site.next_hops(watch.interface().index)?;
         let mailbox = Mailbox::new()
             .map_err(|source| EbpfError::Io { operation: "make an eventfd", source })?;
         let now = Instant::now();
@@ -91,6 +108,9 @@ impl Warden {
             ],
             check_at: now + CHECK,
             told: Hops::new(),
+            retell: false,
+            recheck: false,
+            avoided: BTreeMap::new(),
             stale: false,
             read_at: now,
         })
@@ -111,7 +131,10 @@ impl Warden {
     }
 
     fn round(&mut self, now: Instant) {
-        self.stale |= self.shared.briefing.take_changed();
+        if self.shared.briefing.take_changed() {
+            (self.stale, self.retell) = (true, true);
+        }
+        self.follow_refusals(now);
         match &self.home {
             Some(_) => self.follow(now),
             None => self.search(now),
@@ -138,7 +161,23 @@ impl Warden {
                 next = next.min(guard.pause.next());
             }
         }
+        if let Some(until) = self.avoided.values().min() {
+            next = next.min(*until);
+        }
         if self.stale && self.home.is_some() { next.min(self.read_at + READ_AGAIN) } else { next }
+    }
+
+    /// Whoever a firewall or a route keeps from being sent to would take the others' copies along.
+    fn follow_refusals(&mut self, now: Instant) {
+        let before = self.avoided.len();
+        self.avoided.retain(|_, until| *until > now);
+        self.stale |= self.avoided.len() != before;
+        for peer in self.shared.briefing.take_avoided() {
+            if self.avoided.insert(peer, now + AVOID).is_none() {
+                tracing::warn!(%peer, "the system refuses to send to it: broadcasts are copied from another's packet");
+                self.stale = true;
+            }
+        }
     }
 
     /// What the kernel tells of the interface and its surroundings.
@@ -155,6 +194,10 @@ impl Warden {
         let interface = home.watch.interface();
         let index = interface.index;
         self.stale |= changes.neighbours || changes.routes || changes.link.is_some();
+        if changes.overrun {
+            // What was not understood may have been anything.
+            self.recheck = true;
+        }
         if changes.interface {
             let (now, mtu) = (&interface.name, interface.mtu);
             tracing::info!(interface = name, now, mtu, "the interface has changed");
@@ -165,7 +208,8 @@ impl Warden {
             Some(LinkState::Up) => tracing::info!(interface = name, "the link is up again"),
             None => {}
         }
-        if changes.addresses && !self.still_at(index) {
+        let is_checked = changes.addresses || std::mem::take(&mut self.recheck);
+        if is_checked && !self.still_at(index) {
             return self.leave("the endpoint's address has left the interface", now);
         }
         if self.guards[EGRESS].is_attached() && !self.has_place_for(EGRESS) {
@@ -176,8 +220,14 @@ impl Warden {
 
     fn still_at(&mut self, index: u32) -> bool {
         let found = index_of_address(&mut self.requests, self.site.address, Some(index));
-        // Where the kernel does not say, nothing has changed.
-        found.map_or(true, |found| found == Some(index))
+        match found {
+            Ok(found) => found == Some(index),
+            Err(error) => {
+                tracing::debug!(%error, "whether the address is still there is asked again");
+                self.recheck = true;
+                true
+            }
+        }
     }
 
     /// Whether the program would be of use where the endpoint's address is now.
@@ -235,7 +285,6 @@ impl Warden {
                 let address = self.site.address;
                 tracing::info!(%address, interface, index, "the endpoint's address is on an interface again");
                 self.home = Some(home);
-                self.mailbox.put(|findings| findings.interface = Some(index));
                 self.guards.iter_mut().for_each(|guard| guard.pause.reset(now));
                 self.stale = true;
             }
@@ -263,7 +312,7 @@ impl Warden {
         if find(&mut self.requests, Some(index))? != Some(index) {
             return Ok(None);
         }
-        let next_hops = NextHops::open(index, address)?;
+        let next_hops = self.site.next_hops(index)?;
         Ok(Some(Home { watch, next_hops }))
     }
 
@@ -291,7 +340,11 @@ impl Warden {
         let peers = self.shared.briefing.all_peers();
         let hops = match home.next_hops.read(peers.iter().copied()) {
             Ok(hops) => {
-                hops.into_iter().map(|(peer, hop)| (peer, hop.ok().map(|hop| hop.mac))).collect()
+                let of = |(peer, hop): (IpAddr, Result<NextHop, _>)| {
+                    let is_avoided = self.avoided.contains_key(&peer);
+                    (peer, hop.ok().filter(|_| !is_avoided).map(|hop| hop.mac))
+                };
+                hops.into_iter().map(of).collect()
             }
             Err(error) => {
                 tracing::warn!(%error, "nobody's hardware address is known: broadcasts go by the socket");
@@ -302,14 +355,16 @@ impl Warden {
     }
 
     fn tell(&mut self, hops: Hops) {
-        if hops != self.told {
+        if hops != self.told || self.retell {
+            self.retell = false;
             self.told.clone_from(&hops);
             self.mailbox.put(|findings| findings.hops.extend(hops));
         }
     }
 }
 
-/// Also by a panic: nobody looks after the programs any more, and they go with the guards.
+/// Also by a panic: nobody looks after the programs any more. They go with the guards, but for those that
+/// are pinned: those are for whoever comes next.
 impl Drop for Warden {
     fn drop(&mut self) {
         self.guards.iter().for_each(|guard| self.shared.unmark(guard.mark()));

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use electrode_transport::{AckMode, Ballot, Frame, LogBatch, Slot, TransportError};
+use electrode_transport::{AckMode, Ballot, Frame, GroupId, LogBatch, Slot, TransportError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -25,6 +25,8 @@ cases! { ExactlyOnce, "exactly-once";
         "Slots that the library acknowledged, or followed past, are not yielded any more.";
     "sleeping-follower-is-woken", Core, [RECEIVED PERSISTED], sleeping_follower,
         "Whoever waits for the log is woken by an entry, and by nothing else having to happen.";
+    "another-group-hides-nothing", ManyGroups, [RECEIVED PERSISTED GROUPS PAUSE], another_group,
+        "Whoever waits for one group's log is woken, also if a call on another group is the first to look.";
     "storm-of-everything", Lossy, [RECEIVED PERSISTED FAULTS TAP CRASH PAUSE], super::chaos::everything,
         "Random histories of everything at once keep every invariant.";
 }
@@ -204,6 +206,37 @@ impl Lab {
         );
         token
     }
+}
+
+fn another_group(stage: &Stage<'_>) -> Result<(), SetupError> {
+    for mode in MODES {
+        let groups = vec![GroupId(1), GroupId(2)];
+        let mut lab = stage.lab(&ClusterSpec { groups, ..ClusterSpec::voters(3, mode) })?;
+        for group in [GroupId(1), GroupId(2)] {
+            lab.group = group;
+            lab.elect(0, 1, 1);
+        }
+        let sleeper = lab.node(1);
+        let mut batch = LogBatch::default();
+        for slot in 1..=5 {
+            lab.group = GroupId(2);
+            let (bell, waker) = Bell::new();
+            let mut cx = Context::from_waker(&waker);
+            assert!(sleeper.poll_log_ready(&mut cx, &mut batch).is_pending(), "nothing to yield");
+            lab.set_paused(1, true);
+            lab.propose(0, 1, slot..=slot);
+            lab.advance_ms(20);
+            lab.group = GroupId(1);
+            assert_eq!(lab.poll(1), 0, "nothing in this group");
+            lab.set_paused(1, false);
+            lab.until("the sleeper is woken", |_| bell.rings() > 0);
+            lab.group = GroupId(2);
+            lab.serve(1, 1);
+        }
+        lab.until_all(0, 1, 5);
+        lab.check();
+    }
+    Ok(())
 }
 
 fn sleeping_follower(stage: &Stage<'_>) -> Result<(), SetupError> {

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use electrode_transport::wire::FrameKind;
-use electrode_transport::{AckMode, Ballot, Counter, QuorumRule, Slot};
+use electrode_transport::{AckMode, Ballot, Counter, GroupId, QuorumRule, Slot};
 
 use super::MODES;
 use crate::case::Stage;
@@ -23,6 +23,8 @@ cases! { QuorumTold, "quorum-told";
         "Acknowledgements count in whatever order and number they come.";
     "sleeping-leader-is-woken", Quorum, [RECEIVED PERSISTED], sleeping_leader,
         "A task that waits for a quorum is woken when it is there.";
+    "another-group-hides-nothing", ManyGroups, [RECEIVED GROUPS PAUSE], another_group,
+        "Whoever waits for one group's quorum is woken, also if a call on another group is the first to look.";
     "asking-again-loses-nothing", Quorum, [RECEIVED PERSISTED], asking_again,
         "The watermark is level-triggered: a dropped wait and a new one see the same.";
     "straggler-beyond-the-window", Lossy, [RECEIVED PERSISTED FAULTS], straggler,
@@ -145,6 +147,34 @@ fn sleeping_leader(stage: &Stage<'_>) -> Result<(), SetupError> {
         }
         lab.check();
     }
+    Ok(())
+}
+
+fn another_group(stage: &Stage<'_>) -> Result<(), SetupError> {
+    let groups = vec![GroupId(1), GroupId(2)];
+    let mut lab =
+        stage.lab(&ClusterSpec { groups, ..ClusterSpec::voters(3, AckMode::Received) })?;
+    for group in [GroupId(1), GroupId(2)] {
+        lab.group = group;
+        lab.elect(0, 1, 1);
+    }
+    for slot in 1..=5 {
+        lab.group = GroupId(2);
+        let leader = lab.node(0);
+        let (bell, waker) = Bell::new();
+        let mut cx = Context::from_waker(&waker);
+        assert!(leader.poll_quorum(&mut cx, Ballot(1), Slot(slot)).is_pending());
+        lab.propose(0, 1, slot..=slot);
+        lab.set_paused(0, true);
+        lab.advance_ms(20);
+        lab.group = GroupId(1);
+        assert_eq!(lab.poll(0), 0, "a leader accepts nothing");
+        lab.set_paused(0, false);
+        lab.until("the sleeper is woken", |_| bell.rings() > 0);
+    }
+    lab.group = GroupId(2);
+    lab.until_quorum(0, 1, 5);
+    lab.check();
     Ok(())
 }
 

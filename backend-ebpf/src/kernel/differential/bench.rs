@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
-use electrode_ebpf_abi::{Endpoint, Notice, Record, Tick};
+use electrode_ebpf_abi::{Endpoint, Notice, OWN_MARK, Record, Tick};
 use electrode_transport::Time;
 
 use super::model::{Bytes, Hook, Model, Order, PLACES, Ring, Seen, Step};
@@ -35,6 +35,7 @@ pub(super) struct Bench {
     /// What the counters were when the simulation began.
     ticks: [u64; Tick::COUNT],
     passed: u64,
+    notices_lost: u64,
 }
 
 /// What a drain has found.
@@ -71,6 +72,7 @@ impl Bench {
             out: vec![0; 1 << 16],
             ticks: [0; Tick::COUNT],
             passed: 0,
+            notices_lost: 0,
         })
     }
 
@@ -84,6 +86,7 @@ impl Bench {
         self.drain();
         self.ticks = self.kernel.ticks()?;
         self.passed = self.kernel.desk.passed();
+        self.notices_lost = self.kernel.desk.notices_lost();
         let bytes = [self.settings.log_bytes, self.settings.notice_bytes];
         let [log, notices] = self.produced();
         let rings = [Ring::new(log, bytes[0].into()), Ring::new(notices, bytes[1].into())];
@@ -179,9 +182,12 @@ impl Bench {
         };
         let ran = tc(&self.kernel, OUT_TC).and_then(|it| it.test_run(options));
         let ran = ran.map_err(|source| EbpfError::Command { source: Box::new(source) })?;
-        let is_on = ran.return_value == !0 && after[MARK..MARK + 4] == [0; 4];
-        let out = self.out[..ran.data_size_out as usize].to_vec();
-        Ok(if is_on { Seen::Passed(Bytes(out)) } else { Seen::Answer(ran.return_value) })
+        let out = Bytes(self.out[..ran.data_size_out as usize].to_vec());
+        Ok(match (ran.return_value, half(&after, MARK)) {
+            (TC_NEXT, 0) => Seen::Passed(out),
+            (TC_NEXT, OWN_MARK) => Seen::Marked(out),
+            (value, _) => Seen::Answer(value),
+        })
     }
 
     fn drain(&mut self) -> Found {
@@ -211,6 +217,10 @@ impl Bench {
 
     pub(super) fn passed(&self) -> u64 {
         self.kernel.desk.passed().wrapping_sub(self.passed)
+    }
+
+    pub(super) fn notices_lost(&self) -> u64 {
+        self.kernel.desk.notices_lost().wrapping_sub(self.notices_lost)
     }
 }
 

@@ -110,6 +110,8 @@ pub(super) fn take(
     let produced = [model.log.produced, model.notices.produced];
     same("how far the rings are", &bench.produced(), &produced)?;
     same("frames let through to the socket", &bench.passed(), &model.passed)?;
+    let lost = model.ticks[Tick::NoticeLost as usize];
+    same("notices for which there was no room", &bench.notices_lost(), &lost)?;
     for (place, group) in model.groups.iter().enumerate() {
         board(boards, place as u32, group)?;
     }

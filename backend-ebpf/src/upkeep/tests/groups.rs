@@ -26,12 +26,55 @@ fn members_that_join_later_are_reached_by_the_kernel_too() {
     let end = Instant::now() + PATIENCE;
     loop {
         node.group.drive().expect("the endpoint is open");
-        let state = node.shared().state();
-        if state.places.values().all(|place| place.hops.contains_key(&third.into())) {
-            return;
+        if knows(&node, third.into()) {
+            break;
         }
-        drop(state);
         assert!(Instant::now() < end, "the new member's hardware address was never looked up");
         std::thread::sleep(Duration::from_millis(1));
     }
+    // A group that comes to have members whom another one knows already.
+    let mut config = GroupConfig::new(GroupId(6), of(1, &[0]));
+    config.mode = PLAIN.mode;
+    let later = node.endpoint.join(config).expect("the group opens");
+    later.reconfigure(of(2, &[0, 1, 2])).expect("a later membership");
+    while !knows(&node, third.into()) {
+        node.group.drive().expect("the endpoint is open");
+        assert!(Instant::now() < end, "the later group was never told");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether every group of the node knows the peer's hardware address.
+fn knows(node: &Node, peer: std::net::IpAddr) -> bool {
+    node.shared().state().places.values().all(|place| place.hops.contains_key(&peer))
+}
+
+#[test]
+fn what_a_call_takes_in_for_another_group_is_told() {
+    if !is_privileged("what_a_call_takes_in_for_another_group_is_told") {
+        return;
+    }
+    let mut load = Load::start(PLAIN);
+    load.settle();
+    let node = &load.nodes[1];
+    let address = load.bed.hosts()[1].address(false, PORT);
+    let own =
+        Membership::new(Incarnation(1), [Member::voter(NodeId(2), address)], QuorumRule::Majority);
+    let other = node.endpoint.join(GroupConfig::new(GroupId(6), own.expect("one member")));
+    let other = other.expect("the group opens");
+    let stored = node.tick(Tick::Stored);
+    let leader = &load.nodes[0];
+    let bytes = body(load.sent + 1);
+    let sent = leader.group.try_broadcast(BALLOT, &[Frame::single(Slot(load.sent + 1), &bytes)]);
+    assert!(matches!(sent, Ok(1)), "{sent:?}");
+    load.sent += 1;
+    let end = Instant::now() + PATIENCE;
+    while load.nodes[1].tick(Tick::Stored) == stored {
+        assert!(Instant::now() < end, "the frame never came");
+    }
+    // Nobody has driven the node since. This call empties the ring, and who waits for the first group's
+    // log must not be left to a drive that then finds nothing.
+    other.try_poll_log(&mut LogBatch::default()).expect("the group is open");
+    assert!(!load.nodes[1].shared().is_ripe(), "nothing is left in the rings, nor untold");
+    load.finish();
 }

@@ -5,6 +5,7 @@ mod groups;
 mod neighbours;
 mod network;
 mod programs;
+mod refusals;
 
 use std::process::Command;
 use std::sync::Arc;

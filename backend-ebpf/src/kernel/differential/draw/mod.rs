@@ -63,7 +63,12 @@ impl Draw {
             }
             245..290 => {
                 let mark = if dice.random_bool(0.05) { OWN_MARK } else { 0 };
-                Step::Leave(Bytes(self.departure(dice, model, place)), mark)
+                let mut packet = self.departure(dice, model, place);
+                if dice.random_bool(0.05) {
+                    spoil::spoil(dice, &mut packet, model.is_ipv6());
+                    packet.resize(packet.len().clamp(*TC_LEN.start(), *TC_LEN.end()), 0);
+                }
+                Step::Leave(Bytes(packet), mark)
             }
             _ if !group.is_open && dice.random_bool(0.5) => {
                 Step::Order(self.order(dice, model, place))

@@ -66,6 +66,7 @@ impl Draw {
             // As many as one packet may have, and more.
             0..6 => (dice.random_range(44..=47), 1..2),
             6..12 => (3, 800..1_000),
+            12..15 => (dice.random_range(1..9), 0..1),
             _ => (dice.random_range(1..9), 1..300),
         };
         let len = dice.random_range(len);

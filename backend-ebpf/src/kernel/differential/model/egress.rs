@@ -24,6 +24,9 @@ impl Model {
                 self.depart(&header, newest, frames, is_whole, &mut packet);
             }
         }
+        if mark == OWN_MARK && !is_ours {
+            return Seen::Marked(Bytes(packet));
+        }
         Seen::Passed(Bytes(packet))
     }
 

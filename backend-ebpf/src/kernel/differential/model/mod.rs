@@ -69,6 +69,8 @@ pub(super) enum Step {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Seen {
     Passed(Bytes),
+    /// It left with the mark of what the programs send themselves: it is somebody else's.
+    Marked(Bytes),
     Dropped,
     Returned(Bytes),
     Answer(u32),

@@ -28,7 +28,7 @@ impl Model {
         };
         let body_len_max = self.endpoint.body_len_max as usize;
         let body_len = (step as usize).checked_sub(HEADER_LEN);
-        if !body_len.is_some_and(|len| (1..=body_len_max).contains(&len)) {
+        if !body_len.is_some_and(|len| len <= body_len_max) {
             self.tick(Tick::Seen);
             return up(self, Tick::PassMalformed, 1);
         }
@@ -45,7 +45,10 @@ impl Model {
                     self.tick(what);
                     newest = reply.or(newest);
                 }
-                Err(why) => return up(self, why, frames.len() - index),
+                Err(why) => {
+                    self.tick_by(Tick::Again, index as u64);
+                    return up(self, why, frames.len() - index);
+                }
             }
         }
         let Some(reply) = newest else { return Seen::Dropped };
