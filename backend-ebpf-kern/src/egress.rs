@@ -56,7 +56,7 @@ fn newest(skb: Skb, first: &Header, frames: u32) -> Option<Slot> {
     if step == 0 || broken!("first_armed") {
         return None;
     }
-    let at = headers_len() + ((frames - 1) * step & 0xffff) as usize;
+    let at = headers_len() + (((frames - 1) * step) & 0xffff) as usize;
     let last = Header::from_words(&head_at(skb, at)?).ok()?;
     let is_same = matches!(last.kind, FrameKind::Accept)
         && last.group.0 == first.group.0

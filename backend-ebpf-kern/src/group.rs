@@ -60,9 +60,10 @@ impl Seat {
         result
     }
 
-    /// Takes the lock: until [`unlock`](Self::unlock) no helper may be called.
+    /// Takes the lock: until [`unlock`](Self::unlock) no helper may be called, and what is answered is not
+    /// used after it.
     #[inline(always)]
-    pub fn lock(&self) -> (&mut Group, &mut Board) {
+    pub fn lock<'a>(self) -> (&'a mut Group, &'a mut Board) {
         // SAFETY: the lock of a map value that lives as long as the program runs. While it is held
         // nobody else writes the group, nor the kernel's words of the board.
         unsafe {
@@ -72,7 +73,7 @@ impl Seat {
     }
 
     #[inline(always)]
-    pub fn unlock(&self) {
+    pub fn unlock(self) {
         // SAFETY: as above.
         unsafe { bpf_spin_unlock(&raw mut (*self.cell).lock) };
     }

@@ -47,8 +47,8 @@ impl Batch {
     #[inline(always)]
     pub fn is_of(&self, identity: &[u64; 4]) -> bool {
         let mut difference = 0;
-        for index in 0..4 {
-            difference |= self.identity[index] ^ identity[index];
+        for (ours, theirs) in self.identity.iter().zip(identity) {
+            difference |= ours ^ theirs;
         }
         difference == 0
     }

@@ -37,20 +37,18 @@ pub fn handle(skb: Skb) -> Fate {
     let Some(batch) = el_batch.get_ptr_mut(0) else { return pass(Tick::PassOff, count) };
     // SAFETY: this CPU's own, which nobody else uses while this program runs.
     unsafe { (*batch).is_answered = 0 };
-    let mut done = 0;
     for index in 0..SEGMENTS_MAX {
         if index >= count {
             break;
         }
         let said = el_segment(skb.0, index, step, payload - index * step);
         if said & PASS != 0 {
-            tick_by_number(said & !PASS, count - done);
-            tick_by(Tick::Again, done.into());
+            tick_by_number(said & !PASS, count - index);
+            tick_by(Tick::Again, index.into());
             note_passed();
             return Fate::Pass;
         }
         tick_by_number(said, 1);
-        done += 1;
     }
     // SAFETY: as above.
     let is_answered = unsafe { (*batch).is_answered != 0 };

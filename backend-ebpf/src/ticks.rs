@@ -6,7 +6,7 @@ use electrode_ebpf_abi::Tick;
 ///
 /// Each packet that the ingress program saw is in [`seen`](Self::seen) and in exactly one of
 /// [`verdicts`](Self::verdicts), so these add up: to the packet when nothing is on its way, and but for
-/// the packets of the moment while traffic goes on.
+/// the packets of the moment while traffic goes on. A batch that came in one piece counts as its frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticks {
     counts: [u64; Tick::COUNT],
@@ -24,12 +24,14 @@ impl Ticks {
     }
 
     /// What became of them, by verdict and reason: `stored`, `ack_counted`, `pass_bystander` ... What
-    /// begins with `pass_` went up the stack untouched; the rest was settled in the kernel.
+    /// begins with `pass_` went up the stack untouched; the rest was settled in the kernel, but for the
+    /// event `again`: frames that went up all the same, because a later one of the same piece had to. User
+    /// space has counted those once more.
     pub fn verdicts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.named().filter(|(tick, ..)| (Tick::Stored..=Tick::PassOff).contains(tick)).map(named)
     }
 
-    /// Everything else that the programs count: `left` (frames of ours that left), `copies`,
+    /// Everything else that the programs count: `again`, `left` (frames of ours that left), `copies`,
     /// `copy_failed`, `reply_failed`, `notice_lost`.
     pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.named().filter(|(tick, ..)| *tick > Tick::PassOff).map(named)

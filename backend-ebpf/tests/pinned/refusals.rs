@@ -143,6 +143,16 @@ pub(crate) fn other_layout() -> Outcome {
     desk_words(&live, |words| layout = std::mem::replace(&mut words[2], 4_711));
     let why = refusal(host, options(Some(&bpffs.folder())));
     assert!(why.contains(&format!("the layout version 4711, and here it is {layout}")), "{why}");
+    desk_words(&live, |words| words[2] = layout);
+    // The layout may be the same and the programs not.
+    let map = MapData::from_pin(live.join("charter")).unwrap();
+    let mut charter: Array<_, [u64; 512]> = Map::from_map_data(map).unwrap().try_into().unwrap();
+    let mut words = charter.get(&0, 0).unwrap();
+    words[10] ^= 1;
+    charter.set(0, words, 0).unwrap();
+    let why = refusal(host, options(Some(&bpffs.folder())));
+    assert!(why.contains("the programs (as a digest)"), "{why}");
+    drop(charter);
     EbpfEndpoint::unpin(&bpffs.folder(), host.address(false, PORT)).unwrap();
     assert_eq!(attached(host), 0);
     EbpfEndpoint::unpin(&bpffs.folder(), host.address(false, PORT)).unwrap();

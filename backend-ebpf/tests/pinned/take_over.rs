@@ -305,6 +305,14 @@ pub(crate) fn closed_leaves_nothing() -> Outcome {
     assert_eq!(attached(host), 0);
     assert!(bpffs.contents().is_empty(), "{:?}", bpffs.contents());
     assert!(matches!(transport.fence(Ballot(1)), Err(TransportError::Closed)));
+    // A successor has its pins for itself, also if its predecessor's last clone goes later.
+    let second = bind(host, options(Some(&bpffs.folder()))).unwrap();
+    drop((transport, endpoint));
+    assert_eq!((attached(host), bpffs.contents().len()), (2, 1));
+    drop(second);
+    let third = bind(host, options(Some(&bpffs.folder()))).unwrap();
+    third.close();
+    assert!(bpffs.contents().is_empty(), "{:?}", bpffs.contents());
     // And an endpoint that cannot be made.
     let failed = host.within(|| {
         let mut config = self::endpoint(FOLLOWER, members[1]);

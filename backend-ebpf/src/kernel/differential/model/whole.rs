@@ -28,7 +28,7 @@ impl Model {
         };
         let body_len_max = self.endpoint.body_len_max as usize;
         let body_len = (step as usize).checked_sub(HEADER_LEN);
-        if !body_len.is_some_and(|len| len <= body_len_max) {
+        if body_len.is_none_or(|len| len > body_len_max) {
             self.tick(Tick::Seen);
             return up(self, Tick::PassMalformed, 1);
         }
