@@ -10,7 +10,7 @@ use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
 use electrode_transport::engine::{Engine, Outbox};
 use electrode_transport::rules::Gate;
 use electrode_transport::{
-    AckMode, Capabilities, Counter, EndpointConfig, GroupConfig, Result, Stats, Time,
+    Capabilities, Counter, EndpointConfig, GroupConfig, Result, Stats, Time,
 };
 
 use crate::broadcast;
@@ -160,7 +160,7 @@ impl Programs {
             }
             // Where no program arms the tally as a frame leaves, what was sent counts from now.
             if let Some(lead) = place.leading.filter(|_| changed || findings.unarmed) {
-                let vote = u64::from(place.mode == AckMode::Received);
+                let vote = u64::from(lead.votes(place.mode));
                 let (ballot, last) = (lead.ballot.0, lead.sent.0);
                 let command =
                     Command { place: number, ballot, last, first: vote, ..Command::default() };

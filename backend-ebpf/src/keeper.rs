@@ -255,7 +255,7 @@ impl Keeper for KernelKeeper {
         self.command(Op::Lead, Command { ballot: ballot.0, last: sent.0, ..Command::default() });
         self.view.sent = sent;
         self.view.voters = leading.voters;
-        self.note_lead(Some(Lead { ballot, sent }));
+        self.note_lead(Some(Lead { ballot, base: sent, sent }));
     }
 
     fn resign(&mut self) {

@@ -31,7 +31,16 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lead {
     pub(crate) ballot: Ballot,
+    /// Where it began: of what was before, it has said nothing.
+    pub(crate) base: Slot,
     pub(crate) sent: Slot,
+}
+
+impl Lead {
+    /// Whether the leader's own vote goes with what it sends, and it has sent anything.
+    pub(crate) fn votes(&self, mode: AckMode) -> bool {
+        mode == AckMode::Received && self.sent > self.base
+    }
 }
 
 impl Place {
