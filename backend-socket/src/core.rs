@@ -161,8 +161,13 @@ impl<A: Accelerator> Core<A> {
 
     /// As [`Host::look`](electrode_transport::engine::Host::look).
     pub(crate) fn look<R>(&self, call: impl FnOnce(&mut Engine<A::Keeper>, Time) -> R) -> R {
+        self.read(|engine| call(engine, self.now()))
+    }
+
+    /// As [`Host::read`](electrode_transport::engine::Host::read).
+    pub(crate) fn read<R>(&self, call: impl FnOnce(&mut Engine<A::Keeper>) -> R) -> R {
         let mut state = self.state();
-        let result = call(&mut state.engine, self.now());
+        let result = call(&mut state.engine);
         if self.accelerator.owes_news() {
             let wakes = self.settle(&mut state);
             drop(state);

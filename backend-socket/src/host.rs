@@ -84,6 +84,10 @@ impl<A: Accelerator> Host for SocketHost<A> {
         self.core.look(call)
     }
 
+    fn read<R>(&self, call: impl FnOnce(&mut Engine<A::Keeper>) -> R) -> R {
+        self.core.read(call)
+    }
+
     fn node(&self) -> NodeId {
         self.node
     }

@@ -27,6 +27,11 @@ pub trait Host: Send + Sync + 'static {
         self.with(call)
     }
 
+    /// As [`look`](Self::look), where the time does not matter: to read a clock is a good part of it.
+    fn read<R>(&self, call: impl FnOnce(&mut Engine<Self::Keeper>) -> R) -> R {
+        self.look(|engine, _| call(engine))
+    }
+
     /// This node.
     fn node(&self) -> NodeId;
 
@@ -96,7 +101,7 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn membership(&self) -> Result<Arc<Membership>> {
-        self.host.look(|engine, _| Ok(Arc::clone(&engine.group(self.key)?.0.seat.membership)))
+        self.host.read(|engine| Ok(Arc::clone(&engine.group(self.key)?.0.seat.membership)))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -150,18 +155,18 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn quorum(&self, ballot: Ballot) -> Result<Quorum> {
-        self.host.look(|engine, _| {
+        self.host.read(|engine| {
             let (group, io) = engine.group(self.key)?;
             group.quorum(ballot, io)
         })
     }
 
     fn acked(&self, ballot: Ballot) -> Result<Acked> {
-        self.host.look(|engine, _| engine.group(self.key)?.0.acked(ballot))
+        self.host.read(|engine| engine.group(self.key)?.0.acked(ballot))
     }
 
     fn set_commit(&self, ballot: Ballot, commit: Slot) -> Result<()> {
-        self.host.look(|engine, _| engine.group(self.key)?.0.set_commit(ballot, commit))
+        self.host.read(|engine| engine.group(self.key)?.0.set_commit(ballot, commit))
     }
 
     fn probe(&self, ballot: Ballot) -> Result<Probe> {
@@ -171,7 +176,7 @@ impl<H: Host> TransportCore for GroupHandle<H> {
     }
 
     fn try_confirmed(&self, probe: Probe) -> Result<bool> {
-        self.host.look(|engine, _| {
+        self.host.read(|engine| {
             let (group, io) = engine.group(self.key)?;
             group.confirmed(probe, io)
         })
@@ -200,7 +205,7 @@ impl<H: Host> TransportCore for GroupHandle<H> {
 
     fn try_recv(&self, body: &mut Vec<u8>) -> Result<Option<NodeId>> {
         body.clear();
-        self.host.look(|engine, _| Ok(engine.group(self.key)?.0.recv(body)))
+        self.host.read(|engine| Ok(engine.group(self.key)?.0.recv(body)))
     }
 
     fn drive(&self) -> Result<()> {
