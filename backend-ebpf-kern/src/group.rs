@@ -210,14 +210,19 @@ pub fn notify(place: u32, news: u32) {
     use aya_ebpf::helpers::generated as helper;
     let ring = core::ptr::from_ref(&el_notices).cast_mut().cast();
     // SAFETY: the ring is a map of this program and the size is that of a notice.
-    let record = unsafe { helper::bpf_ringbuf_reserve(ring, size_of::<Notice>() as u64, 0) };
-    let record = record.cast::<Notice>();
+    let reserve = || unsafe { helper::bpf_ringbuf_reserve(ring, size_of::<Notice>() as u64, 0) };
+    let mut record = reserve().cast::<Notice>();
     if record.is_null() {
+        tick(Tick::NoticeLost);
         if let Some(desk) = el_desk.get_ptr_mut(0) {
             // SAFETY: a word of the desk, which lives as long as the program runs.
             fetch_add(unsafe { &raw mut (*desk).notices_lost }, 1);
         }
-        return tick(Tick::NoticeLost);
+        // User space may have emptied the ring before it could see that, and gone to sleep.
+        record = reserve().cast();
+        if record.is_null() {
+            return;
+        }
     }
     // SAFETY: a notice was reserved there.
     unsafe { record.write(Notice { place, news }) };

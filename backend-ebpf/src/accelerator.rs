@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use electrode_backend_socket::accelerate::{Accelerator, Doze};
 use electrode_ebpf_abi::{Command, Endpoint, NOBODY, Op, Tick, offload};
@@ -30,6 +30,23 @@ use crate::upkeep::{Site, Upkeep, Warden};
 /// How long a datagram may lie in the socket that no program has seen: one by another interface.
 const ASK_SOCKET_NS: u64 = 1_000_000;
 
+/// How many of this process's threads and tasks are counted on the desk as asleep.
+#[derive(Debug, Default)]
+struct Dozers {
+    deep: u64,
+    napping: u64,
+    is_closed: bool,
+}
+
+impl Dozers {
+    const fn of(&mut self, doze: Doze) -> &mut u64 {
+        match doze {
+            Doze::Deep => &mut self.deep,
+            Doze::Nap => &mut self.napping,
+        }
+    }
+}
+
 /// The kernel's side of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Programs {
@@ -41,6 +58,7 @@ pub(crate) struct Programs {
     segments: bool,
     interface: String,
     descriptors: Vec<RawFd>,
+    dozers: Mutex<Dozers>,
     nap: Nap,
     /// How many datagrams the programs had let through when the socket was last seen empty.
     seen: AtomicU64,
@@ -109,6 +127,7 @@ impl Programs {
             segments: options.segments && hook == Hook::Tc,
             interface: interface.name,
             descriptors,
+            dozers: Mutex::default(),
             nap: Nap::of(options.nap),
             seen: AtomicU64::new(u64::MAX),
             asked: AtomicU64::new(0),
@@ -125,6 +144,21 @@ impl Programs {
         match doze {
             Doze::Deep => desk.sleepers(),
             Doze::Nap => desk.nappers(),
+        }
+    }
+
+    /// `None` once the endpoint is closed: the desk may be a successor's.
+    fn dozers(&self) -> Option<MutexGuard<'_, Dozers>> {
+        let dozers = self.dozers.lock().unwrap_or_else(PoisonError::into_inner);
+        (!dozers.is_closed).then_some(dozers)
+    }
+
+    /// Whoever still sleeps is not counted on the desk any more.
+    fn wake_for_good(&self) {
+        let Some(mut dozers) = self.dozers() else { return };
+        dozers.is_closed = true;
+        for (doze, count) in [(Doze::Deep, dozers.deep), (Doze::Nap, dozers.napping)] {
+            self.sleepers(doze).fetch_sub(count, Ordering::SeqCst);
         }
     }
 
@@ -212,19 +246,21 @@ impl Accelerator for Programs {
         self.nap.follow(stored > 0 && state.may_wait(), now);
         drop(state);
         self.tell_news(engine, now);
-        if self.upkeep.mailbox().is_full() {
-            self.take_findings();
-        }
         if let Some((reason, why)) = self.shared.failure() {
             engine.fail("ebpf", reason, why);
         }
     }
 
+    /// What the warden has found counts too: who only sends and looks, and never drives, must come to have
+    /// its broadcasts copied.
     fn owes_news(&self) -> bool {
-        self.shared.owes_news()
+        self.shared.owes_news() || self.upkeep.mailbox().is_full()
     }
 
     fn tell_news(&self, engine: &mut Engine<KernelKeeper>, now: Time) {
+        if self.upkeep.mailbox().is_full() {
+            self.take_findings();
+        }
         let news = self.shared.state().take_news();
         for (group, news) in news {
             engine.stir(now, group, news);
@@ -253,7 +289,10 @@ impl Accelerator for Programs {
 
     fn doze(&self) -> Option<Doze> {
         let doze = if self.nap.until().is_some() { Doze::Nap } else { Doze::Deep };
+        let mut dozers = self.dozers()?;
+        *dozers.of(doze) += 1;
         self.sleepers(doze).fetch_add(1, Ordering::SeqCst);
+        drop(dozers);
         let ripe = match doze {
             Doze::Deep => self.is_ripe(),
             Doze::Nap => self.upkeep.mailbox().is_full() || self.shared.is_urgent(),
@@ -265,7 +304,10 @@ impl Accelerator for Programs {
     }
 
     fn rouse(&self, from: Doze) {
-        self.sleepers(from).fetch_sub(1, Ordering::SeqCst);
+        if let Some(mut dozers) = self.dozers() {
+            *dozers.of(from) -= 1;
+            self.sleepers(from).fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     fn thin_out(&self, outbox: &mut Outbox) {
@@ -345,6 +387,7 @@ impl Accelerator for Programs {
         }
         // First: what it puts back in its place would be in the way of taking it away.
         self.upkeep.stop();
+        self.wake_for_good();
         if let Some(pins) = pins {
             // From here on there may be a successor, and what is left of earlier groups is its own.
             self.shared.state().dormant.clear();

@@ -180,11 +180,13 @@ pub enum EbpfError {
     /// This process has a clock of its own (a time namespace), and leases run on the kernel's.
     #[error(
         "this process is in a time namespace whose monotonic clock differs from the kernel's by \
-         {seconds} s, so a lease would not mean what it says: start it outside, or use the socket backend"
+         {seconds} s and {nanos} ns, so a lease would not mean what it says: start it outside, or use the socket backend"
     )]
     TimeNamespace {
-        /// By how much.
+        /// By how much: whole seconds.
         seconds: i64,
+        /// And nanoseconds.
+        nanos: i64,
     },
     /// The address has moved to another interface while the endpoint was being bound.
     #[error("the address {address} has left {interface} just now: bind again")]

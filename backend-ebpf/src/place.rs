@@ -133,3 +133,16 @@ pub(crate) fn octets(address: IpAddr) -> [u8; 16] {
         IpAddr::V6(address) => address.octets(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_votes_with_what_it_sends_and_not_before() {
+        let lead = |base, sent| Lead { ballot: Ballot(1), base: Slot(base), sent: Slot(sent) };
+        assert!(lead(30, 31).votes(AckMode::Received));
+        assert!(!lead(30, 30).votes(AckMode::Received), "it has said nothing of what was before");
+        assert!(!lead(30, 31).votes(AckMode::Persisted), "its library says so, later");
+    }
+}

@@ -47,11 +47,13 @@ fn check_len(config: &EndpointConfig) -> Result<(), EbpfError> {
 fn check_clock(offsets: &str) -> Result<(), EbpfError> {
     let of = |line: &str| {
         let mut words = line.split_whitespace();
-        (words.next() == Some("monotonic")).then(|| words.next()?.parse().ok()).flatten()
+        let is_it = words.next() == Some("monotonic");
+        let mut number = || words.next()?.parse::<i64>().ok();
+        is_it.then(|| Some((number()?, number()?))).flatten()
     };
     match offsets.lines().find_map(of) {
-        Some(seconds) if seconds != 0 => Err(EbpfError::TimeNamespace { seconds }),
-        _ => Ok(()),
+        None | Some((0, 0)) => Ok(()),
+        Some((seconds, nanos)) => Err(EbpfError::TimeNamespace { seconds, nanos }),
     }
 }
 
@@ -124,6 +126,8 @@ mod tests {
         assert!(error.to_string().contains("86400 s"), "{error}");
         let behind = "monotonic          -60         0\nboottime          -60         0\n";
         assert!(check_clock(behind).is_err());
+        let error = check_clock("monotonic 0 900000000\n").expect_err("nearly a second ahead");
+        assert!(error.to_string().contains("0 s and 900000000 ns"), "{error}");
         for plain in ["monotonic 0 0\nboottime 86400 0\n", "", "monotonic x\n"] {
             assert!(check_clock(plain).is_ok(), "{plain}");
         }

@@ -138,8 +138,8 @@ pub trait Accelerator: Debug + Send + Sync + 'static {
         let _ = outbox;
     }
 
-    /// The system has refused a datagram for good, so nobody gets it, nor a copy that the kernel was to make
-    /// of it. The window sends it again. Under the lock.
+    /// The system refuses to send to this address, by a firewall or for want of a route: nobody gets the
+    /// datagram, nor a copy that the kernel was to make of it. The window sends it again. Under the lock.
     #[inline]
     fn refused(&self, datagram: &[u8], to: SocketAddr) {
         let _ = (datagram, to);

@@ -225,7 +225,9 @@ impl<A: Accelerator> Core<A> {
                 Err(error) => {
                     if let Some(Transmit { to, bytes }) = engine.outbox().iter().next() {
                         tracing::debug!(%to, %error, "a datagram was refused by the system");
-                        self.accelerator.refused(bytes, to);
+                        if is_about_the_peer(&error) {
+                            self.accelerator.refused(bytes, to);
+                        }
                     }
                     engine.outbox().advance(1);
                     engine.stats().add(Counter::TxErrors, 1);
@@ -420,6 +422,12 @@ impl<A: Accelerator> Core<A> {
         drop(socket);
         wakes.wake();
     }
+}
+
+/// Whether the system refuses to send to this address, and not just now: a firewall, no route.
+fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, InvalidInput, NetworkUnreachable, PermissionDenied};
+    matches!(error.kind(), PermissionDenied | HostUnreachable | NetworkUnreachable | InvalidInput)
 }
 
 /// What to sleep on, deep and in a nap, beside the socket.

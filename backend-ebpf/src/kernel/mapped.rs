@@ -230,6 +230,12 @@ impl Mapped<Desk> {
         self.word(0, offset_of!(Desk, notices_lost)).load(Ordering::Acquire)
     }
 
+    /// As the kernel does when it has no room for a notice.
+    #[cfg(test)]
+    pub(crate) fn lose_notice(&self) {
+        self.word(0, offset_of!(Desk, notices_lost)).fetch_add(1, Ordering::Release);
+    }
+
     /// Frames to our port that the kernel let through to the socket.
     pub(crate) fn passed(&self) -> u64 {
         self.word(0, offset_of!(Desk, passed)).load(Ordering::Acquire)

@@ -69,10 +69,7 @@ impl Folder {
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             }
-            // The owner until now may have removed the folder between the look and the lock.
-            let same = fs::symlink_metadata(inside(&base, &name))
-                .is_ok_and(|now| own.metadata().is_ok_and(|locked| locked.ino() == now.ino()));
-            if same {
+            if is_named(&base, &name, &own) {
                 let folder = Self { base, own, name, path };
                 folder.clear(NEW)?;
                 folder.clear(OLD)?;
@@ -136,6 +133,11 @@ impl Folder {
         }
     }
 
+    /// Takes it once more. `false` if somebody else has it, or has removed it since.
+    pub(crate) fn lock_again(&self) -> bool {
+        try_lock(&self.own).unwrap_or(false) && is_named(&self.base, &self.name, &self.own)
+    }
+
     /// Lets others have it from now on.
     pub(crate) fn unlock(&self) {
         // SAFETY: no pointers are involved. It cannot fail for a descriptor that is open.
@@ -180,6 +182,13 @@ fn detach(path: &Path) {
     if let Err(error) = link.detach() {
         tracing::debug!(%error, "a pinned link is not detached: it holds nothing any more");
     }
+}
+
+/// Whether the name is still that of the open folder: its owner until now may have removed it between the
+/// look and the lock.
+fn is_named(base: &File, name: &str, own: &File) -> bool {
+    fs::symlink_metadata(inside(base, name))
+        .is_ok_and(|now| own.metadata().is_ok_and(|locked| locked.ino() == now.ino()))
 }
 
 /// A BPF file system has no names with dots.

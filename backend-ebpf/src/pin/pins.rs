@@ -26,8 +26,10 @@ pub(crate) struct Pins {
     on_trial: AtomicBool,
     /// The endpoint is closed by its user's word: nothing is to be left.
     ending: AtomicBool,
-    /// The folder is somebody else's now.
-    closed: AtomicBool,
+    /// Nothing is left to remove.
+    removed: AtomicBool,
+    /// The folder may be somebody else's now.
+    unlocked: AtomicBool,
 }
 
 impl Pins {
@@ -49,7 +51,8 @@ impl Pins {
 
     fn of(folder: Folder, charter: Mapping, on_trial: bool) -> Self {
         let no = || AtomicBool::new(false);
-        Self { folder, charter, on_trial: on_trial.into(), ending: no(), closed: no() }
+        let on_trial = on_trial.into();
+        Self { folder, charter, on_trial, ending: no(), removed: no(), unlocked: no() }
     }
 
     pub(super) const fn folder(&self) -> &Folder {
@@ -74,17 +77,22 @@ impl Pins {
         self.ending.load(Ordering::Relaxed)
     }
 
-    /// Takes everything away, if that is how the endpoint ends, and lets somebody else have the folder.
-    /// The first call alone does anything: from then on there may be a successor.
+    /// Takes everything away, if that is how the endpoint ends, and lets somebody else have the folder. An
+    /// endpoint that fails is closed before its user says how it ends: then the folder is taken once more, if
+    /// nobody else has it by then.
     pub(crate) fn close(&self) {
-        if self.closed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        if self.is_ending()
-            && let Err(error) = self.folder.remove_all()
-        {
+        let was_unlocked = self.unlocked.swap(true, Ordering::Relaxed);
+        if self.is_ending() && !self.removed.swap(true, Ordering::Relaxed) {
             let path = self.folder.path().display();
-            tracing::error!(%error, %path, "what was pinned is still there: remove it by hand");
+            if was_unlocked && !self.folder.lock_again() {
+                tracing::warn!(%path, "somebody else has what was pinned: it stays");
+                return;
+            }
+            if let Err(error) = self.folder.remove_all() {
+                tracing::error!(%error, %path, "what was pinned is still there: remove it by hand");
+            }
+        } else if was_unlocked {
+            return;
         }
         self.folder.unlock();
     }

@@ -23,8 +23,18 @@ const CHECK: Duration = Duration::from_millis(100);
 /// How soon the tables of neighbours and routes are read again, however fast they change.
 const READ_AGAIN: Duration = Duration::from_millis(10);
 
-/// For how long a peer is avoided to whom the system refuses to send.
-const AVOID: Duration = Duration::from_secs(1);
+/// For how long a peer is avoided to whom the system refuses to send: twice as long each time that it does
+/// so soon after.
+const AVOID_MIN: Duration = Duration::from_secs(1);
+const AVOID_MAX: Duration = Duration::from_secs(64);
+
+#[derive(Clone, Copy, Debug)]
+struct Avoided {
+    until: Instant,
+    span: Duration,
+    /// It is tried again.
+    is_over: bool,
+}
 
 /// The guards: first that of the ingress program.
 const GUARDS: std::ops::Range<usize> = 0..2;
@@ -70,8 +80,8 @@ pub(crate) struct Warden {
     retell: bool,
     /// The kernel did not say whether the address is still there.
     recheck: bool,
-    /// Peers to whom the system has refused to send, and until when nothing of theirs is told.
-    avoided: BTreeMap<IpAddr, Instant>,
+    /// Peers to whom the system has refused to send: until when nothing of theirs is told.
+    avoided: BTreeMap<IpAddr, Avoided>,
     /// There may be other ones.
     stale: bool,
     read_at: Instant,
@@ -161,22 +171,26 @@ impl Warden {
                 next = next.min(guard.pause.next());
             }
         }
-        if let Some(until) = self.avoided.values().min() {
-            next = next.min(*until);
-        }
+        let avoided = self.avoided.values().filter(|it| !it.is_over);
+        next = avoided.map(|it| it.until).fold(next, Instant::min);
         if self.stale && self.home.is_some() { next.min(self.read_at + READ_AGAIN) } else { next }
     }
 
     /// Whoever a firewall or a route keeps from being sent to would take the others' copies along.
     fn follow_refusals(&mut self, now: Instant) {
-        let before = self.avoided.len();
-        self.avoided.retain(|_, until| *until > now);
-        self.stale |= self.avoided.len() != before;
+        for it in self.avoided.values_mut().filter(|it| !it.is_over && now >= it.until) {
+            (it.is_over, self.stale) = (true, true);
+        }
+        self.avoided.retain(|_, it| now < it.until + it.span);
         for peer in self.shared.briefing.take_avoided() {
-            if self.avoided.insert(peer, now + AVOID).is_none() {
-                tracing::warn!(%peer, "the system refuses to send to it: broadcasts are copied from another's packet");
-                self.stale = true;
-            }
+            let span = match self.avoided.get(&peer) {
+                Some(it) if !it.is_over => continue,
+                Some(it) => (2 * it.span).min(AVOID_MAX),
+                None => AVOID_MIN,
+            };
+            tracing::warn!(%peer, ?span, "the system refuses to send to it: broadcasts are copied from another's packet");
+            self.avoided.insert(peer, Avoided { until: now + span, span, is_over: false });
+            self.stale = true;
         }
     }
 
@@ -341,7 +355,7 @@ impl Warden {
         let hops = match home.next_hops.read(peers.iter().copied()) {
             Ok(hops) => {
                 let of = |(peer, hop): (IpAddr, Result<NextHop, _>)| {
-                    let is_avoided = self.avoided.contains_key(&peer);
+                    let is_avoided = self.avoided.get(&peer).is_some_and(|it| !it.is_over);
                     (peer, hop.ok().filter(|_| !is_avoided).map(|hop| hop.mac))
                 };
                 hops.into_iter().map(of).collect()

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     if let Some(role) = member::role() {
         return member::play(&role);
     }
-    let tests: [Test; 24] = [
+    let tests: [Test; 25] = [
         ("crashes/nothing-acknowledged-is-lost", crashes::nothing_is_lost),
         ("crashes/nothing-is-acknowledged-after-the-lease", crashes::lease_ends),
         ("crashes/a-ballot-led-is-not-led-again", crashes::led_once),
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         ("take-over/a-ballot-resigned", take_over::resigned),
         ("take-over/newer-membership", take_over::newer_membership),
         ("take-over/groups-that-nobody-joins", take_over::dormant_groups),
+        ("take-over/from-one-that-sleeps", take_over::from_one_that_sleeps),
         ("take-over/closed-leaves-nothing", take_over::closed_leaves_nothing),
         ("links/another-interface", links::another_interface),
         ("links/missing", links::missing),

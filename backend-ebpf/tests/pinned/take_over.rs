@@ -19,6 +19,8 @@ use crate::crashes::{attached, members};
 use crate::member::{FOLLOWER, GROUP, LEADER, PORT, endpoint, group, options};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// Long enough for a driver to fall asleep.
+const SOON: Duration = Duration::from_millis(50);
 
 /// A follower's endpoint on host 1.
 pub(crate) fn bind(host: &Host, options: EbpfOptions) -> electrode_transport::Result<EbpfEndpoint> {
@@ -291,6 +293,38 @@ pub(crate) fn dormant_groups() -> Outcome {
     let fourth = bind(host, options(Some(&bpffs.folder()))).unwrap();
     assert_eq!(poll(&fourth.join(config(3)).unwrap()).0, [1, 2]);
     fourth.close();
+    Ok(())
+}
+
+/// The driver of the first endpoint sleeps when that is dropped, and ends later than the second one begins:
+/// who is asleep is counted in memory that both share.
+pub(crate) fn from_one_that_sleeps() -> Outcome {
+    let (bed, bpffs) = (BridgeBed::build(2, 1_500)?, Bpffs::mount());
+    let (members, host) = (members(&bed), &bed.hosts()[1]);
+    let config = lasting(group(members));
+    let leader = Leader::start(&bed.hosts()[0], config.clone(), 4);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let first = bind(host, options(Some(&bpffs.folder()))).unwrap();
+        let transport = first.join(config.clone()).unwrap();
+        assert_eq!(follow(&transport, 4, 1), [0; 0]);
+        let mut batch = LogBatch::default();
+        let waited = tokio::time::timeout(SOON, transport.poll_log(&mut batch)).await;
+        assert!(waited.is_err(), "there is nothing, so its driver sleeps");
+        drop((transport, first));
+        // Not once has the first one's driver run since.
+        let second = bind(host, options(Some(&bpffs.folder()))).unwrap();
+        let transport = second.join(config.clone()).unwrap();
+        let waiting = tokio::spawn(async move {
+            let mut batch = LogBatch::default();
+            transport.poll_log(&mut batch).await.map(|_| slots(&batch))
+        });
+        tokio::time::sleep(SOON).await;
+        leader.send(1..=1, || leader.quorum() == 1);
+        let woken = tokio::time::timeout(PATIENCE, waiting).await;
+        assert_eq!(woken.expect("the kernel wakes the second one").unwrap().unwrap(), [1]);
+        second.close();
+    });
     Ok(())
 }
 

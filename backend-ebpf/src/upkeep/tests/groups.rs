@@ -73,8 +73,41 @@ fn what_a_call_takes_in_for_another_group_is_told() {
         assert!(Instant::now() < end, "the frame never came");
     }
     // Nobody has driven the node since. This call empties the ring, and who waits for the first group's
-    // log must not be left to a drive that then finds nothing.
+    // log must not be left to a drive that then finds nothing. (That they are woken, the suite shows.)
     other.try_poll_log(&mut LogBatch::default()).expect("the group is open");
     assert!(!load.nodes[1].shared().is_ripe(), "nothing is left in the rings, nor untold");
+    load.finish();
+}
+
+struct Bell(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A notice for which there was no room may have been of any group, and of anything.
+#[test]
+fn a_lost_notice_has_everybody_look() {
+    use std::sync::atomic::Ordering;
+
+    if !is_privileged("a_lost_notice_has_everybody_look") {
+        return;
+    }
+    let mut load = Load::start(PLAIN);
+    load.settle();
+    let bell = Arc::new(Bell(0.into()));
+    let waker = std::task::Waker::from(Arc::clone(&bell));
+    let mut cx = std::task::Context::from_waker(&waker);
+    let node = &load.nodes[0];
+    let later = Slot(load.sent + 1);
+    assert!(node.group.poll_quorum(&mut cx, BALLOT, later).is_pending());
+    node.group.drive().expect("the endpoint is open");
+    assert_eq!(bell.0.load(Ordering::Relaxed), 0, "there is nothing to tell");
+    node.shared().kernel.desk.lose_notice();
+    node.group.drive().expect("the endpoint is open");
+    assert!(bell.0.load(Ordering::Relaxed) > 0, "whoever waits looks for itself");
+    assert!(!node.shared().is_ripe(), "once");
     load.finish();
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use electrode_transport::engine::Transmit;
 
@@ -16,6 +17,8 @@ const BATCH_MAX: usize = 1_024;
 
 /// Datagrams that one message can be cut into (`UDP_MAX_SEGMENTS`; newer kernels take more).
 const SEGMENTS_MAX: usize = 64;
+/// For how long datagrams go one by one after the system has refused to cut a message.
+const WHOLE_FOR: Duration = Duration::from_secs(1);
 /// Bytes of such a message: what an IPv4 packet holds after its headers.
 const PIECE_LEN_MAX: usize = 65_507;
 
@@ -28,8 +31,8 @@ pub(crate) struct SendBatch {
     segments: Pinned<SegmentLen>,
     /// How many datagrams each message holds.
     counts: Vec<usize>,
-    /// The system cuts no messages of this socket.
-    is_cutting_refused: bool,
+    /// When the system may be asked again to cut a message, after it has refused to.
+    whole_until: Option<Instant>,
 }
 
 // SAFETY: the raw pointers in the headers lead only to memory that this batch owns, except during
@@ -47,7 +50,7 @@ impl SendBatch {
             names: Pinned::new(vec![RawAddress::EMPTY; BATCH_MAX]),
             segments: Pinned::new(vec![SegmentLen::of(0); BATCH_MAX]),
             counts: Vec::with_capacity(BATCH_MAX),
-            is_cutting_refused: false,
+            whole_until: None,
         }
     }
 
@@ -61,7 +64,7 @@ impl SendBatch {
         datagrams: impl Iterator<Item = Transmit<'a>> + Clone,
         may_join: impl Fn(&[u8], &[u8]) -> bool,
     ) -> io::Result<usize> {
-        let joins = !self.is_cutting_refused;
+        let joins = self.whole_until.is_none_or(|until| until <= Instant::now());
         let total = self.prepare_all(datagrams.clone(), |one, next| joins && may_join(one, next));
         if total == 1 {
             return self.send_one(socket);
@@ -70,11 +73,12 @@ impl SendBatch {
         let is_joined = self.counts.first().is_some_and(|&count| count > 1);
         match sent {
             Err(error) if is_joined && is_refusal(&error) => {
-                // A path that has become narrower may widen again.
-                self.is_cutting_refused = error.raw_os_error() != Some(libc::EMSGSIZE);
-                tracing::debug!(%error, "the system does not cut this: datagrams go one by one");
                 self.prepare_all(datagrams, |_, _| false);
-                self.send_all(socket)
+                let sent = self.send_all(socket)?;
+                // It was the cutting, then. A path that has become narrower may widen again.
+                tracing::debug!(%error, "the system does not cut this: datagrams go one by one");
+                self.whole_until = Some(Instant::now() + WHOLE_FOR);
+                Ok(sent)
             }
             sent => sent,
         }
@@ -173,7 +177,8 @@ impl SendBatch {
 
 /// Whether the system has refused to cut a message into datagrams that it may take one by one: on a
 /// socket without checksums, through a transformation, beyond a limit of its own, or because they are
-/// longer than the path takes and would have to be fragments (net/ipv4/udp.c, `udp_send_skb`).
+/// longer than the path takes and would have to be fragments (net/ipv4/udp.c, `udp_send_skb`; that last one
+/// is EINVAL before Linux 6.14).
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE))
 }

@@ -77,7 +77,7 @@ fn pieces_arrive_as_the_datagrams_that_they_were() {
     arrives(&mut batch, &socket, &lens);
     // The same headers again, as messages of one datagram each.
     arrives(&mut batch, &socket, &[1, 2, 3, 4]);
-    assert!(!batch.is_cutting_refused);
+    assert!(batch.whole_until.is_none());
 }
 
 #[test]
@@ -86,6 +86,12 @@ fn what_the_system_does_not_cut_goes_one_by_one() {
     // Datagrams without a checksum are not cut.
     socket.set_option(libc::SO_NO_CHECK, 1).unwrap();
     arrives(&mut batch, &socket, &[100; 9]);
-    assert!(batch.is_cutting_refused, "and nobody asks again");
+    let until = batch.whole_until.expect("nobody asks again for a while");
     arrives(&mut batch, &socket, &[100; 9]);
+    assert_eq!(batch.whole_until, Some(until));
+    // And then it is asked again.
+    socket.set_option(libc::SO_NO_CHECK, 0).unwrap();
+    batch.whole_until = Some(Instant::now());
+    arrives(&mut batch, &socket, &[100; 9]);
+    assert_eq!(batch.counts, [9]);
 }
