@@ -28,7 +28,7 @@ pub const GROUPS_MAX: u32 = 1_024;
 pub const CPUS_MAX: u32 = 512;
 
 /// The most frames that the programs take in one packet, and that leave in one (`UDP_MAX_SEGMENTS` of
-/// kernels before 6.10). A power of two.
+/// kernels before 6.9). A power of two.
 pub const SEGMENTS_MAX: u32 = 64;
 
 /// The mark of what the programs send themselves, copies and replies by TC: the egress program meets it

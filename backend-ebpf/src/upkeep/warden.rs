@@ -208,10 +208,6 @@ impl Warden {
         let interface = home.watch.interface();
         let index = interface.index;
         self.stale |= changes.neighbours || changes.routes || changes.link.is_some();
-        if changes.overrun {
-            // What was not understood may have been anything.
-            self.recheck = true;
-        }
         if changes.interface {
             let (now, mtu) = (&interface.name, interface.mtu);
             tracing::info!(interface = name, now, mtu, "the interface has changed");

@@ -98,7 +98,6 @@ fn two_endpoints_on_one_interface_do_not_meet_each_others_copies() {
         [(0, Tick::Left), (0, Tick::Copies), (1, Tick::Duplicate), (2, Tick::Duplicate)]
             .map(|(node, tick)| (node, tick, load.nodes[node].tick(tick)))
             .into();
-    let passed = endpoint.shared().kernel.desk.passed();
     load.advance(500);
     load.settle();
     let rose: Vec<_> =
@@ -107,7 +106,6 @@ fn two_endpoints_on_one_interface_do_not_meet_each_others_copies() {
     // One follower's copy of each frame that left, but for those sent again to one alone.
     assert!(*copies >= 500 && copies <= left, "{rose:?}");
     assert!(again.iter().all(|again| again * 10 < *left), "frames came over and over: {rose:?}");
-    assert_eq!(endpoint.shared().kernel.desk.passed(), passed, "none of it is the other's");
     drop(endpoint);
     load.finish();
 }
