@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use electrode_conformance::testbed::{BridgeBed, Host};
-use electrode_ebpf_abi::Endpoint;
+use electrode_ebpf_abi::{Endpoint, GROUPS_MAX};
 use electrode_transport::{
     AckMode, Ballot, ClusterId, EndpointConfig, Frame, GroupConfig, GroupId, Incarnation, LogBatch,
     Member, Membership, NodeId, Obstacle, QuorumRule, Slot, TransportError,
@@ -18,6 +18,11 @@ use crate::net::Interface;
 use crate::options::{EbpfOptions, HookChoice};
 use crate::privileged::is_privileged;
 use crate::survey::{Survey, TcOccupants};
+
+#[path = "../tests/pinned/bpffs.rs"]
+#[allow(dead_code, reason = "the pinned tests' own, which use all of it")]
+#[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+mod bpffs;
 
 const PORT: u16 = 7_400;
 
@@ -38,6 +43,15 @@ fn bind(
     let mut config = EndpointConfig::new(ClusterId(9), NodeId(1), address);
     config.datagram_len_max = len;
     EbpfEndpoint::bind(config, EbpfOptions { hook: hook.into(), ..EbpfOptions::default() })
+}
+
+/// A group of this one member.
+fn alone(group: GroupId, address: SocketAddr) -> GroupConfig {
+    let members = [Member::voter(NodeId(1), address)];
+    let membership = Membership::new(Incarnation(1), members, QuorumRule::Majority);
+    let mut config = GroupConfig::new(group, membership.expect("one member"));
+    config.mode = AckMode::Received;
+    config
 }
 
 /// What is attached to the host's interface: the owner's names at XDP, ingress and egress.
@@ -195,10 +209,7 @@ fn an_endpoint_whose_kernel_runs_no_commands_says_so() {
     let address = host.address(false, PORT);
     let endpoint = host.within(|| bind(address, Hook::Tc, 1_400)).expect("the namespace");
     let endpoint = endpoint.expect("it works here");
-    let members = [Member::voter(NodeId(1), address)];
-    let membership = Membership::new(Incarnation(1), members, QuorumRule::Majority);
-    let mut config = GroupConfig::new(GroupId(1), membership.expect("one member"));
-    config.mode = AckMode::Received;
+    let mut config = alone(GroupId(1), address);
     let group = endpoint.join(config.clone()).expect("the group opens");
     let token = group.fence(Ballot(1)).expect("a first fence").token;
     group.lead(&token, Slot(1)).expect("a first leader");
@@ -222,5 +233,59 @@ fn an_endpoint_whose_kernel_runs_no_commands_says_so() {
         assert!(why.contains("el_control") && why.contains("bind it anew"), "{call}: {why}");
     }
     endpoint.close();
+    assert_eq!(attached(host), NOTHING);
+}
+
+#[test]
+fn there_is_room_for_so_many_groups_and_no_more() {
+    if !is_privileged("room for so many groups") {
+        return;
+    }
+    let bed = BridgeBed::build(1, 1_500).expect("the test bed");
+    let host = &bed.hosts()[0];
+    let address = host.address(false, PORT);
+    let endpoint = host.within(|| bind(address, Hook::Tc, 1_400)).expect("the namespace");
+    let endpoint = endpoint.expect("it works here");
+    let groups: Vec<_> = (1..=GROUPS_MAX)
+        .map(|id| endpoint.join(alone(GroupId(id), address)).expect("there is room"))
+        .collect();
+    // Each has a state of its own.
+    for (group, ballot) in groups.iter().zip(1..) {
+        let token = group.fence(Ballot(ballot)).expect("a first fence").token;
+        group.lead(&token, Slot(ballot)).expect("a first leader");
+    }
+    for (group, ballot) in groups.iter().zip(1..) {
+        let frame = Frame::single(Slot(ballot), b"of this group alone");
+        assert_eq!(group.try_broadcast(Ballot(ballot), &[frame]).expect("it leads"), 1);
+        assert_eq!(group.quorum(Ballot(ballot)).expect("it leads").through, Slot(ballot));
+    }
+    let more = || endpoint.join(alone(GroupId(GROUPS_MAX + 1), address));
+    let why = why(more().err().expect("there is no room"), Obstacle::Limit);
+    assert!(why.contains("1024 groups") && why.contains("open another endpoint"), "{why}");
+    groups[500].close();
+    more().expect("there is room again");
+}
+
+/// It closes itself before its user can say how it is to end.
+#[test]
+fn an_endpoint_that_failed_leaves_no_pins_when_it_is_closed() {
+    if !is_privileged("pins of an endpoint that failed") {
+        return;
+    }
+    let (bed, bpffs) = (BridgeBed::build(1, 1_500).expect("the test bed"), bpffs::Bpffs::mount());
+    let host = &bed.hosts()[0];
+    let config = EndpointConfig::new(ClusterId(9), NodeId(1), host.address(false, PORT));
+    let mut options = EbpfOptions { hook: Hook::Tc.into(), ..EbpfOptions::default() };
+    options.pin = Some(bpffs.folder());
+    let endpoint = host.within(|| EbpfEndpoint::bind(config, options)).expect("the namespace");
+    let endpoint = endpoint.expect("it works here");
+    assert_eq!(bpffs.contents().len(), 1);
+    endpoint.shared().insist(|| Err(EbpfError::Foreign { name: "el_control" }));
+    // What a driver does that meets it.
+    assert!(endpoint.drive().and_then(|()| endpoint.drive()).is_err());
+    endpoint.inner.close();
+    assert_eq!(bpffs.contents().len(), 1, "an end that nobody asked for leaves its pins");
+    endpoint.close();
+    assert!(bpffs.contents().is_empty(), "{:?}", bpffs.contents());
     assert_eq!(attached(host), NOTHING);
 }
